@@ -1,0 +1,1 @@
+"""The recording of a session: append, tail, read, session directories."""

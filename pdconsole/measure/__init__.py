@@ -1,0 +1,1 @@
+"""Points: warm-up, steady window, drain; preflight checks."""

@@ -1,0 +1,1 @@
+"""Values and rules of prefill:decode exploration; pure, no I/O."""

@@ -1,0 +1,341 @@
+"""The one stream of events: everything that happens in a session.
+
+An event is a frozen struct; on disk it is one JSON object a line with `seq`, `t`, `wall`, `type`
+and the event's own fields. `seq` orders the file, `t` (seconds since the session's start) orders
+charts, `wall` is Unix time. The journal stamps all three; whoever makes an event leaves them out.
+Readers skip types they do not know, and fields they do not know.
+
+Names carry their units. Latencies are milliseconds, times are seconds, sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+SCHEMA_VERSION = 1
+
+# Latency histograms in events are sparse and logarithmic: bucket i counts values x (ms) with
+# GROWTH**i <= x < GROWTH**(i+1); the representative value is the geometric middle. About 1 % wide.
+HISTOGRAM_GROWTH = 1.01
+# [[bucket, count], ...] in ascending bucket order
+Histogram: TypeAlias = tuple[tuple[int, int], ...]
+
+SessionStatus = Literal[
+    "starting", "running", "paused", "stopping", "finished", "failed", "stopped", "broken-off"
+]
+LinkStatus = Literal["connecting", "up", "lost", "unreachable", "closed"]
+RunStatus = Literal[
+    "pending", "launching", "ready", "measuring", "stopping", "done", "failed", "skipped"
+]
+PointStatus = Literal["pending", "warmup", "window", "drain", "done", "failed", "skipped"]
+ProcessStatus = Literal["starting", "loading", "ready", "stopping", "stopped", "failed"]
+Verdict = Literal["ok", "warn", "fail", "unknown"]
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
+    seq: int = 0
+    t: float = 0.0
+    wall: float = 0.0
+
+
+class Header(Event, frozen=True, kw_only=True, tag="header"):
+    """Line 1 of events.jsonl."""
+
+    schema: int = SCHEMA_VERSION
+    session: str
+    pdconsole: str  # version that wrote it
+
+
+class PlannedRun(msgspec.Struct, frozen=True, kw_only=True):
+    run: str
+    layout: str  # canonical slug
+    strategy: str
+    network: str
+    workload: str
+    input_len: int
+    output_len: int
+    mode: str
+    gpus: int
+    points: tuple[str, ...]  # point ids, "conc16"
+    result_dir: str
+
+
+class SessionOpened(Event, frozen=True, kw_only=True, tag="session.opened"):
+    session: str
+    experiment: str
+    question: str = ""
+    expectation: str = ""
+    cluster: str
+    model: str
+    simulated: bool
+    command: str = ""  # what reproduces it
+    runs: tuple[PlannedRun, ...]
+
+
+class EpochOpened(Event, frozen=True, kw_only=True, tag="epoch.opened"):
+    """A runner (re)opened the session; 1 is the first."""
+
+    epoch: int
+    pid: int
+    reason: str = ""
+
+
+class SessionState(Event, frozen=True, kw_only=True, tag="session.state"):
+    status: SessionStatus
+    message: str = ""
+
+
+class CommandReceived(Event, frozen=True, kw_only=True, tag="command.received"):
+    command: str
+    detail: str = ""
+
+
+class Note(Event, frozen=True, kw_only=True, tag="note"):
+    """Something a person should know; `subject` is the node, replica or file it is about."""
+
+    level: Literal["info", "warning", "error"]
+    message: str
+    subject: str = ""
+
+
+class NodeLink(Event, frozen=True, kw_only=True, tag="node.link"):
+    node: str
+    status: LinkStatus
+    message: str = ""
+
+
+class NodeClock(Event, frozen=True, kw_only=True, tag="node.clock"):
+    """node monotonic time = session time t + offset_s, to within bound_s."""
+
+    node: str
+    offset_s: float
+    bound_s: float
+
+
+class GpuInfo(msgspec.Struct, frozen=True, kw_only=True):
+    index: int
+    name: str
+    memory_mib: int
+    uuid: str = ""
+
+
+class NodeInventory(Event, frozen=True, kw_only=True, tag="node.inventory"):
+    node: str
+    hostname: str
+    gpus: tuple[GpuInfo, ...]
+    versions: dict[str, str]  # python, vllm, nixl, vllm-router, driver, ...
+    nics: tuple[str, ...] = ()
+    simulated: bool = False
+
+
+class CheckResult(Event, frozen=True, kw_only=True, tag="check.result"):
+    node: str
+    check: str
+    verdict: Verdict
+    value: str = ""
+    threshold: str = ""
+    advice: str = ""
+    hard: bool = False  # a failed hard check refuses the run
+
+
+class GpuSample(msgspec.Struct, frozen=True, kw_only=True):
+    index: int
+    util_pct: float | None = None
+    memory_used_mib: float | None = None
+    temperature_c: float | None = None
+    power_w: float | None = None
+
+
+class GpusSampled(Event, frozen=True, kw_only=True, tag="node.gpus"):
+    node: str
+    node_t: float
+    gpus: tuple[GpuSample, ...]
+
+
+class NicsSampled(Event, frozen=True, kw_only=True, tag="node.nics"):
+    """Cumulative hardware counters by device; a counter that the device lacks is absent."""
+
+    node: str
+    node_t: float
+    counters: dict[str, dict[str, int]]
+
+
+class RunState(Event, frozen=True, kw_only=True, tag="run.state"):
+    run: str
+    status: RunStatus
+    message: str = ""
+
+
+class ProcessState(Event, frozen=True, kw_only=True, tag="process.state"):
+    """A worker (`P1`, `D2`, `C3`), the `router` or the `driver` of a run."""
+
+    run: str
+    process: str
+    node: str
+    status: ProcessStatus
+    role: str = ""  # prefill, decode, collocated, router, driver
+    tp: int = 0
+    slots: tuple[int, ...] = ()
+    url: str = ""
+    message: str = ""
+    last_log: str = ""
+
+
+class WorkerSampled(Event, frozen=True, kw_only=True, tag="worker.sample"):
+    """What a worker's own /metrics said; the server's view. Counters are cumulative."""
+
+    run: str
+    process: str
+    node_t: float
+    running: float | None = None
+    waiting: float | None = None
+    kv_usage: float | None = None  # 0 to 1
+    preemptions: float | None = None
+    prompt_tokens: float | None = None
+    generation_tokens: float | None = None
+    prefix_cache_queries: float | None = None
+    prefix_cache_hits: float | None = None
+    local_compute_tokens: float | None = None  # prompt_tokens_by_source{source="local_compute"}
+    late_ms: float | None = None  # simulated workers: lateness against the model's clock, p99
+
+
+class NixlSampled(Event, frozen=True, kw_only=True, tag="nixl.sample"):
+    """NIXL counters of a decode replica (the reader), cumulative."""
+
+    run: str
+    process: str
+    node_t: float
+    bytes: float
+    transfers: float
+    xfer_s: float
+    post_s: float | None = None
+    failed_transfers: float | None = None
+    failed_notifications: float | None = None
+    expired: float | None = None
+    notifications_after_expiry: float | None = None
+    source: str = "metrics"  # metrics | log
+
+
+class PointState(Event, frozen=True, kw_only=True, tag="point.state"):
+    run: str
+    point: str
+    status: PointStatus
+    attempt: int = 1
+    target_requests: int | None = None
+    message: str = ""
+
+
+class PointTick(Event, frozen=True, kw_only=True, tag="point.tick"):
+    """Once a second, what the load driver saw in (t0, t1], node monotonic time."""
+
+    run: str
+    point: str
+    node_t: float
+    dt_s: float
+    phase: str  # warmup | window | drain
+    in_flight: int
+    sent: int  # in this tick
+    finished: int
+    errors: int
+    input_tokens: int  # of requests that finished in this tick
+    output_tokens: int  # that arrived in this tick
+    ttft: Histogram = ()
+    tpot: Histogram = ()
+    itl: Histogram = ()
+    e2el: Histogram = ()
+    late_ms: float | None = None  # open loop: how late the sends were, worst in this tick
+    cpu_pct: float | None = None  # of the driver's core
+
+
+class RequestFinished(Event, frozen=True, kw_only=True, tag="request.finished"):
+    """One finished request, as the client saw it. Times in ms after `sent`, node clock."""
+
+    run: str
+    point: str
+    index: int
+    phase: str
+    sent_node_t: float
+    late_ms: float = 0.0
+    ttft_ms: float | None = None
+    tpot_ms: float | None = None
+    e2el_ms: float | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    error: str = ""
+    prefill: str = ""  # derived from the request id, where the router tells
+    decode: str = ""
+
+
+class PointResult(Event, frozen=True, kw_only=True, tag="point.result"):
+    run: str
+    point: str
+    attempt: int
+    window_s: float
+    completed: int
+    errors: int
+    request_throughput: float
+    input_throughput: float  # prompt tokens/s of the requests finished in the window
+    output_throughput: float
+    total_token_throughput: float
+    tokens_per_s_per_gpu: float
+    ttft_ms: dict[str, float]  # mean, p50, p90, p99
+    tpot_ms: dict[str, float]
+    itl_ms: dict[str, float]
+    e2el_ms: dict[str, float]
+    flags: tuple[str, ...] = ()  # "name: evidence"
+    pairs: dict[str, int] = {}  # "P1>D2": requests; derived
+    file: str = ""  # under bm_results/
+
+
+AnyEvent: TypeAlias = (
+    Header
+    | SessionOpened
+    | EpochOpened
+    | SessionState
+    | CommandReceived
+    | Note
+    | NodeLink
+    | NodeClock
+    | NodeInventory
+    | CheckResult
+    | GpusSampled
+    | NicsSampled
+    | RunState
+    | ProcessState
+    | WorkerSampled
+    | NixlSampled
+    | PointState
+    | PointTick
+    | RequestFinished
+    | PointResult
+)
+
+_decoder = msgspec.json.Decoder(AnyEvent)
+_encoder = msgspec.json.Encoder()
+
+
+def encode(event: Event) -> bytes:
+    """One line without its newline."""
+    return _encoder.encode(event)
+
+
+def decode(line: bytes) -> AnyEvent | None:
+    """The event of one line; None for a type this version does not know.
+
+    Raises msgspec.DecodeError for a line that is not JSON, or whose fields do not fit.
+    """
+    try:
+        return _decoder.decode(line)
+    except msgspec.ValidationError:
+        raw: Any = msgspec.json.decode(line)
+        known = isinstance(raw, dict) and raw.get("type") in KNOWN_TYPES
+        if known:
+            raise
+        return None
+
+
+KNOWN_TYPES = frozenset(
+    str(c.__struct_config__.tag) for c in AnyEvent.__args__  # type: ignore[attr-defined]
+)

@@ -1,0 +1,43 @@
+"""An experiment, resolved: which runs, each with its placement, network, workload and points."""
+
+from __future__ import annotations
+
+import msgspec
+
+from pdconsole.model.placement import Placement
+from pdconsole.model.workload import MeasurePolicy, Point, Workload
+
+
+class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """One layout, placed, on one network under one workload, over all its points."""
+
+    id: str  # unique in the session: "1", "2", ...
+    placement: Placement
+    network: str
+    workload: Workload
+    points: tuple[Point, ...]
+    result_dir: str  # directory name under bm_results/
+
+    @property
+    def label(self) -> str:
+        return f"{self.placement.layout} {self.placement.strategy} {self.network}"
+
+
+class ExperimentPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a session will do, in order."""
+
+    experiment: str
+    question: str
+    cluster: str
+    model: str
+    simulated: bool
+    policy: MeasurePolicy
+    runs: tuple[RunPlan, ...]
+    expectation: str = ""
+
+
+def result_dir_name(
+    model_short_name: str, workload: Workload, strategy: str, network: str, layout_slug: str
+) -> str:
+    """The result directory of a run, e.g. `gptoss_itl5000_otl250_mixed_pack-cuda-ipc_p1xtp2-d3xtp2`."""
+    return f"{model_short_name}_{workload.slug}_{strategy}-{network}_{layout_slug}"

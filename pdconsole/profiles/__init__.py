@@ -1,0 +1,1 @@
+"""Finds, reads and checks the workspace's profile files."""

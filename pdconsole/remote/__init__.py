@@ -1,0 +1,1 @@
+"""The bastion side of a node: ssh connections and the agent's client."""

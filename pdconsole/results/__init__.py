@@ -1,0 +1,1 @@
+"""Result directories: write, read, compare."""

@@ -1,0 +1,1 @@
+"""Carries out experiments: control socket, deployments, points, results, resume."""

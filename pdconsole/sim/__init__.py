@@ -1,0 +1,1 @@
+"""Engine model, simulated worker and the embedded cluster. Everything here is simulated."""
