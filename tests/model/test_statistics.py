@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pdconsole.model import statistics as s
+from pdconsole.model.events import HISTOGRAM_GROWTH
+
+latencies = st.lists(st.floats(1e-3, 1e7), min_size=1, max_size=200)
+quantiles = st.floats(0, 100)
+
+
+@given(latencies, quantiles)
+def test_percentile_is_numpys(values: list[float], q: float) -> None:
+    assert s.percentile(values, q) == pytest.approx(float(np.percentile(values, q)), rel=1e-12)
+
+
+@given(latencies)
+def test_mean_and_deviation_are_numpys(values: list[float]) -> None:
+    assert s.mean(values) == pytest.approx(float(np.mean(values)))
+    assert s.deviation(values) == pytest.approx(float(np.std(values)), rel=1e-6, abs=1e-9)
+
+
+@given(latencies, quantiles)
+def test_histogram_percentile_is_within_half_a_percent(values: list[float], q: float) -> None:
+    found = s.histogram_percentile(s.histogram(values), q)
+    assert found == pytest.approx(s.percentile(values, q), rel=0.0051)
+
+
+@given(st.floats(1e-6, 1e9))
+def test_a_bucket_holds_its_value(value: float) -> None:
+    bucket = s.bucket_of(value)
+    assert HISTOGRAM_GROWTH**bucket <= value * (1 + 1e-9)
+    assert value <= HISTOGRAM_GROWTH ** (bucket + 1) * (1 + 1e-9)
+
+
+@given(latencies, latencies)
+def test_merging_is_counting_together(one: list[float], other: list[float]) -> None:
+    merged = s.merge(s.histogram(one), s.histogram(other))
+    assert merged == s.histogram(one + other)
+    assert s.histogram_count(merged) == len(one) + len(other)
+    assert list(merged) == sorted(merged)
+
+
+def test_zeros_and_negatives_are_counted_as_the_smallest() -> None:
+    assert s.histogram_count(s.histogram([0.0, -1.0, 5.0])) == 3
+
+
+def test_no_values_no_number() -> None:
+    assert s.histogram_percentile((), 50) is None
+    assert s.histogram_mean(()) is None
+    assert s.summary([]) == {}
+    assert s.mean_interval([1.0]) is None
+    with pytest.raises(ValueError, match="no values"):
+        s.percentile([], 50)
+
+
+# Two-sided 95 % points of Student's t, from the printed tables.
+@pytest.mark.parametrize(
+    ("df", "expected"),
+    [(1, 12.706), (2, 4.303), (5, 2.571), (10, 2.228), (30, 2.042), (120, 1.980), (5000, 1.960)],
+)
+def test_t_quantiles_are_the_tables(df: int, expected: float) -> None:
+    assert s.student_t_quantile(df, 0.975) == pytest.approx(expected, abs=6e-4)
+
+
+def test_mean_interval_of_a_known_sample() -> None:
+    # mean 5, sample deviation 2.7386, n 9: 5 +- 2.306 * 2.7386 / 3
+    interval = s.mean_interval([1, 2, 3, 4, 5, 6, 7, 8, 9])
+    assert interval is not None
+    assert interval.low == pytest.approx(5 - 2.1051, abs=1e-4)
+    assert interval.high == pytest.approx(5 + 2.1051, abs=1e-4)
+
+
+def test_bootstrap_is_decided_by_its_seed() -> None:
+    values = [float(i * i % 37) for i in range(60)]
+    one = s.bootstrap_interval(values, s.mean, seed="s")
+    assert one == s.bootstrap_interval(values, s.mean, seed="s")
+    assert one != s.bootstrap_interval(values, s.mean, seed="other")
+    assert one is not None
+    assert one.low < s.mean(values) < one.high
