@@ -1,0 +1,402 @@
+"""The state of a session: one immutable value, and the one pure function that changes it.
+
+Live, watch and replay all fold the same events with `reduce`. Time series are not in here; only
+what is true now, and the last `LIVE_WINDOW_S` seconds of latency aggregates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from pdconsole.model import events as ev
+from pdconsole.model.statistics import merge_histograms, percentile_of_histogram
+
+LIVE_WINDOW_S = 10.0
+NOTES_KEPT = 50
+
+_replace = msgspec.structs.replace
+
+
+class NodeState(msgspec.Struct, frozen=True):
+    name: str
+    link: ev.LinkStatus = "connecting"
+    message: str = ""
+    inventory: ev.NodeInventory | None = None
+    clock: ev.NodeClock | None = None
+    gpus: ev.GpusSampled | None = None
+    nics: ev.NicsSampled | None = None
+
+
+class ProcessView(msgspec.Struct, frozen=True):
+    """A worker, the router or the driver; `state` and `sample` are its latest events."""
+
+    name: str
+    state: ev.ProcessState
+    sample: ev.WorkerSampled | None = None
+    nixl: ev.NixlSampled | None = None
+
+
+class PointView(msgspec.Struct, frozen=True):
+    id: str
+    status: ev.PointStatus = "pending"
+    attempt: int = 0
+    target_requests: int | None = None
+    message: str = ""
+    started_t: float | None = None
+    ended_t: float | None = None
+    finished: int = 0  # requests, all phases of this attempt
+    window_finished: int = 0
+    errors: int = 0
+    result: ev.PointResult | None = None
+
+
+class RunView(msgspec.Struct, frozen=True):
+    plan: ev.PlannedRun
+    status: ev.RunStatus = "pending"
+    message: str = ""
+    points: tuple[PointView, ...] = ()
+    started_t: float | None = None
+    ended_t: float | None = None
+
+    @property
+    def id(self) -> str:
+        return self.plan.run
+
+
+class LiveLatency(msgspec.Struct, frozen=True):
+    """Percentiles over the ticks of the last `window_s` seconds, ms; None where nothing was seen."""
+
+    window_s: float = 0.0
+    ttft_p50: float | None = None
+    ttft_p90: float | None = None
+    ttft_p99: float | None = None
+    tpot_p50: float | None = None
+    tpot_p90: float | None = None
+    tpot_p99: float | None = None
+    itl_p50: float | None = None
+    itl_p90: float | None = None
+    itl_p99: float | None = None
+    requests_per_s: float = 0.0
+    input_tokens_per_s: float = 0.0
+    output_tokens_per_s: float = 0.0
+
+
+class State(msgspec.Struct, frozen=True):
+    session: str = ""
+    opened: ev.SessionOpened | None = None
+    status: ev.SessionStatus = "starting"
+    message: str = ""
+    epoch: int = 0
+    seq: int = 0
+    t: float = 0.0
+    wall: float = 0.0
+    nodes: Mapping[str, NodeState] = {}
+    checks: Mapping[tuple[str, str], ev.CheckResult] = {}
+    runs: tuple[RunView, ...] = ()
+    processes: Mapping[str, ProcessView] = {}  # of the current run
+    current_run: str = ""
+    current_point: str = ""
+    ticks: tuple[ev.PointTick, ...] = ()  # the last LIVE_WINDOW_S seconds of the current point
+    live: LiveLatency = LiveLatency()
+    notes: tuple[ev.Note, ...] = ()
+
+    @property
+    def simulated(self) -> bool:
+        return self.opened is not None and self.opened.simulated
+
+    def run(self, run_id: str) -> RunView | None:
+        return next((r for r in self.runs if r.id == run_id), None)
+
+    @property
+    def points_total(self) -> int:
+        return sum(len(r.points) for r in self.runs)
+
+    @property
+    def points_ended(self) -> int:
+        ended = {"done", "failed", "skipped"}
+        return sum(
+            p.status in ended or r.status in ("failed", "skipped")
+            for r in self.runs
+            for p in r.points
+        )
+
+
+def reduce(state: State, event: ev.Event) -> State:
+    """The state after `event`. Events of unknown kinds leave it as it was."""
+    step = _REDUCERS.get(type(event))
+    if step is None:
+        return state
+    return step(state, event)
+
+
+def fold(events: Iterable[ev.Event], state: State | None = None) -> State:
+    result = state if state is not None else State()
+    for event in events:
+        result = reduce(result, event)
+    return result
+
+
+def _stamped(state: State, event: ev.Event, **changes: Any) -> State:
+    return _replace(
+        state, seq=event.seq, t=max(state.t, event.t), wall=max(state.wall, event.wall), **changes
+    )
+
+
+def _header(state: State, event: ev.Header) -> State:
+    return _stamped(state, event, session=event.session)
+
+
+def _opened(state: State, event: ev.SessionOpened) -> State:
+    known = {r.id: r for r in state.runs}
+    runs = tuple(
+        known.get(p.run) or RunView(plan=p, points=tuple(PointView(id=i) for i in p.points))
+        for p in event.runs
+    )
+    return _stamped(state, event, session=event.session, opened=event, runs=runs)
+
+
+def _epoch(state: State, event: ev.EpochOpened) -> State:
+    """What a lost runner left open is open no more."""
+    if event.epoch == 1:
+        return _stamped(state, event, epoch=1)
+    runs = tuple(_reopened(r) for r in state.runs)
+    return _stamped(
+        state,
+        event,
+        epoch=event.epoch,
+        status="starting",
+        message="",
+        runs=runs,
+        processes={},
+        current_run="",
+        current_point="",
+        ticks=(),
+        live=LiveLatency(),
+    )
+
+
+def _reopened(run: RunView) -> RunView:
+    if run.status in ("done", "skipped"):
+        return run
+    points = tuple(
+        p if p.status in ("done", "skipped") else PointView(id=p.id, attempt=p.attempt)
+        for p in run.points
+    )
+    return _replace(run, status="pending", message="", points=points, ended_t=None)
+
+
+def _session_state(state: State, event: ev.SessionState) -> State:
+    return _stamped(state, event, status=event.status, message=event.message)
+
+
+def _note(state: State, event: ev.Note) -> State:
+    return _stamped(state, event, notes=(*state.notes, event)[-NOTES_KEPT:])
+
+
+def _with_node(state: State, event: ev.Event, name: str, **changes: Any) -> State:
+    node = state.nodes.get(name) or NodeState(name=name)
+    return _stamped(state, event, nodes={**state.nodes, name: _replace(node, **changes)})
+
+
+def _node_link(state: State, event: ev.NodeLink) -> State:
+    return _with_node(state, event, event.node, link=event.status, message=event.message)
+
+
+def _node_clock(state: State, event: ev.NodeClock) -> State:
+    return _with_node(state, event, event.node, clock=event)
+
+
+def _node_inventory(state: State, event: ev.NodeInventory) -> State:
+    return _with_node(state, event, event.node, inventory=event)
+
+
+def _node_gpus(state: State, event: ev.GpusSampled) -> State:
+    return _with_node(state, event, event.node, gpus=event)
+
+
+def _node_nics(state: State, event: ev.NicsSampled) -> State:
+    return _with_node(state, event, event.node, nics=event)
+
+
+def _check(state: State, event: ev.CheckResult) -> State:
+    return _stamped(state, event, checks={**state.checks, (event.node, event.check): event})
+
+
+def _with_run(state: State, event: ev.Event, run: RunView, **changes: Any) -> State:
+    runs = tuple(run if r.id == run.id else r for r in state.runs)
+    return _stamped(state, event, runs=runs, **changes)
+
+
+_RUN_ENDED = frozenset({"done", "failed", "skipped"})
+_POINT_ENDED = frozenset({"done", "failed", "skipped"})
+
+
+def _run_state(state: State, event: ev.RunState) -> State:
+    run = state.run(event.run)
+    if run is None:
+        return state
+    started = run.started_t
+    processes = state.processes
+    if event.status == "launching":
+        started = event.t
+        processes = {}
+    ended = event.t if event.status in _RUN_ENDED else None
+    run = _replace(
+        run, status=event.status, message=event.message, started_t=started, ended_t=ended
+    )
+    return _with_run(
+        state,
+        event,
+        run,
+        processes=processes,
+        current_run="" if ended is not None else event.run,
+    )
+
+
+def _process_state(state: State, event: ev.ProcessState) -> State:
+    old = state.processes.get(event.process)
+    view = _replace(old, state=event) if old else ProcessView(name=event.process, state=event)
+    return _stamped(state, event, processes={**state.processes, event.process: view})
+
+
+def _worker_sample(state: State, event: ev.WorkerSampled) -> State:
+    view = state.processes.get(event.process)
+    if view is None:
+        return state
+    view = _replace(view, sample=event)
+    return _stamped(state, event, processes={**state.processes, event.process: view})
+
+
+def _nixl_sample(state: State, event: ev.NixlSampled) -> State:
+    view = state.processes.get(event.process)
+    if view is None:
+        return state
+    view = _replace(view, nixl=event)
+    return _stamped(state, event, processes={**state.processes, event.process: view})
+
+
+def _change_point(
+    state: State, run_id: str, point_id: str, change: Callable[[PointView], PointView]
+) -> RunView | None:
+    run = state.run(run_id)
+    if run is None:
+        return None
+    points = tuple(change(p) if p.id == point_id else p for p in run.points)
+    return _replace(run, points=points)
+
+
+def _point_state(state: State, event: ev.PointState) -> State:
+    ended = event.status in _POINT_ENDED
+
+    def change(p: PointView) -> PointView:
+        if event.status == "warmup" or event.attempt != p.attempt:
+            p = PointView(id=p.id, started_t=event.t)
+        return _replace(
+            p,
+            status=event.status,
+            attempt=event.attempt,
+            target_requests=(
+                event.target_requests if event.target_requests is not None else p.target_requests
+            ),
+            message=event.message,
+            ended_t=event.t if ended else None,
+        )
+
+    run = _change_point(state, event.run, event.point, change)
+    if run is None:
+        return state
+    fresh = event.status == "warmup"
+    return _with_run(
+        state,
+        event,
+        run,
+        current_point="" if ended else event.point,
+        ticks=() if fresh else state.ticks,
+        live=LiveLatency() if fresh else state.live,
+    )
+
+
+def _tick(state: State, event: ev.PointTick) -> State:
+    ticks = (*state.ticks, event)
+    oldest = event.node_t - LIVE_WINDOW_S
+    ticks = tuple(x for x in ticks if x.node_t > oldest)
+
+    def change(p: PointView) -> PointView:
+        in_window = event.finished if event.phase == "window" else 0
+        return _replace(
+            p,
+            finished=p.finished + event.finished,
+            window_finished=p.window_finished + in_window,
+            errors=p.errors + event.errors,
+        )
+
+    run = _change_point(state, event.run, event.point, change)
+    if run is None:
+        return state
+    return _with_run(state, event, run, ticks=ticks, live=_live(ticks))
+
+
+def _live(ticks: tuple[ev.PointTick, ...]) -> LiveLatency:
+    span = sum(x.dt_s for x in ticks)
+    ttft = merge_histograms(x.ttft for x in ticks)
+    tpot = merge_histograms(x.tpot for x in ticks)
+    itl = merge_histograms(x.itl for x in ticks)
+
+    def rate(total: int) -> float:
+        return total / span if span > 0 else 0.0
+
+    p = percentile_of_histogram
+    return LiveLatency(
+        window_s=span,
+        ttft_p50=p(ttft, 50),
+        ttft_p90=p(ttft, 90),
+        ttft_p99=p(ttft, 99),
+        tpot_p50=p(tpot, 50),
+        tpot_p90=p(tpot, 90),
+        tpot_p99=p(tpot, 99),
+        itl_p50=p(itl, 50),
+        itl_p90=p(itl, 90),
+        itl_p99=p(itl, 99),
+        requests_per_s=rate(sum(x.finished for x in ticks)),
+        input_tokens_per_s=rate(sum(x.input_tokens for x in ticks)),
+        output_tokens_per_s=rate(sum(x.output_tokens for x in ticks)),
+    )
+
+
+def _request(state: State, event: ev.RequestFinished) -> State:
+    # Counted by the ticks; the line itself is for the request table and the result files.
+    return _stamped(state, event)
+
+
+def _point_result(state: State, event: ev.PointResult) -> State:
+    run = _change_point(state, event.run, event.point, lambda p: _replace(p, result=event))
+    return state if run is None else _with_run(state, event, run)
+
+
+_Step = Callable[[State, Any], State]
+
+_REDUCERS: dict[type[ev.Event], _Step] = {
+    ev.Header: _header,
+    ev.SessionOpened: _opened,
+    ev.EpochOpened: _epoch,
+    ev.SessionState: _session_state,
+    ev.CommandReceived: _stamped,
+    ev.Note: _note,
+    ev.NodeLink: _node_link,
+    ev.NodeClock: _node_clock,
+    ev.NodeInventory: _node_inventory,
+    ev.CheckResult: _check,
+    ev.GpusSampled: _node_gpus,
+    ev.NicsSampled: _node_nics,
+    ev.RunState: _run_state,
+    ev.ProcessState: _process_state,
+    ev.WorkerSampled: _worker_sample,
+    ev.NixlSampled: _nixl_sample,
+    ev.PointState: _point_state,
+    ev.PointTick: _tick,
+    ev.RequestFinished: _request,
+    ev.PointResult: _point_result,
+}
