@@ -62,7 +62,7 @@ def histogram(values: Iterable[float]) -> Histogram:
     return builder.build()
 
 
-def merge(*histograms: Histogram) -> Histogram:
+def merge_histograms(histograms: Iterable[Histogram]) -> Histogram:
     """One histogram of all; merging keeps every count, which averaging percentiles would not."""
     builder = HistogramBuilder()
     for each in histograms:
@@ -70,29 +70,29 @@ def merge(*histograms: Histogram) -> Histogram:
     return builder.build()
 
 
-def histogram_count(histogram: Histogram) -> int:
+def count_of_histogram(histogram: Histogram) -> int:
     return sum(count for _, count in histogram)
 
 
-def histogram_mean(histogram: Histogram) -> float | None:
+def mean_of_histogram(histogram: Histogram) -> float | None:
     """The mean of the buckets' middles, within 0.5 % of the samples' own; None when empty."""
-    total = histogram_count(histogram)
+    total = count_of_histogram(histogram)
     if total == 0:
         return None
     return sum(bucket_value(bucket) * count for bucket, count in histogram) / total
 
 
-def histogram_percentile(histogram: Histogram, q: float) -> float | None:
+def percentile_of_histogram(histogram: Histogram, q: float) -> float | None:
     """The q-th percentile (0 to 100), within 0.5 % of `percentile` of the samples; None when empty.
 
     Ranks and the interpolation between neighbours are those of `percentile`.
     """
-    return histogram_percentiles(histogram, (q,))[0]
+    return percentiles_of_histogram(histogram, (q,))[0]
 
 
-def histogram_percentiles(histogram: Histogram, qs: Sequence[float]) -> tuple[float | None, ...]:
-    """Several percentiles, each as `histogram_percentile` gives it."""
-    total = histogram_count(histogram)
+def percentiles_of_histogram(histogram: Histogram, qs: Sequence[float]) -> tuple[float | None, ...]:
+    """Several percentiles, each as `percentile_of_histogram` gives it."""
+    total = count_of_histogram(histogram)
     if total == 0:
         return (None,) * len(qs)
     return tuple(

@@ -24,8 +24,8 @@ def test_mean_and_deviation_are_numpys(values: list[float]) -> None:
 
 
 @given(latencies, quantiles)
-def test_histogram_percentile_is_within_half_a_percent(values: list[float], q: float) -> None:
-    found = s.histogram_percentile(s.histogram(values), q)
+def test_percentile_of_histogram_is_within_half_a_percent(values: list[float], q: float) -> None:
+    found = s.percentile_of_histogram(s.histogram(values), q)
     assert found == pytest.approx(s.percentile(values, q), rel=0.0051)
 
 
@@ -38,19 +38,19 @@ def test_a_bucket_holds_its_value(value: float) -> None:
 
 @given(latencies, latencies)
 def test_merging_is_counting_together(one: list[float], other: list[float]) -> None:
-    merged = s.merge(s.histogram(one), s.histogram(other))
+    merged = s.merge_histograms([s.histogram(one), s.histogram(other)])
     assert merged == s.histogram(one + other)
-    assert s.histogram_count(merged) == len(one) + len(other)
+    assert s.count_of_histogram(merged) == len(one) + len(other)
     assert list(merged) == sorted(merged)
 
 
 def test_zeros_and_negatives_are_counted_as_the_smallest() -> None:
-    assert s.histogram_count(s.histogram([0.0, -1.0, 5.0])) == 3
+    assert s.count_of_histogram(s.histogram([0.0, -1.0, 5.0])) == 3
 
 
 def test_no_values_no_number() -> None:
-    assert s.histogram_percentile((), 50) is None
-    assert s.histogram_mean(()) is None
+    assert s.percentile_of_histogram((), 50) is None
+    assert s.mean_of_histogram(()) is None
     assert s.summary([]) == {}
     assert s.mean_interval([1.0]) is None
     with pytest.raises(ValueError, match="no values"):
