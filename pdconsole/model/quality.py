@@ -1,7 +1,14 @@
-"""Rules that say how far a point's numbers can be trusted: evidence in, flags out."""
+"""Rules that say how far a point's numbers can be trusted: evidence in, flags out.
+
+Every field of the evidence may be missing, because not every server, router and node tells it;
+what is missing raises no flag.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator, Mapping
+from statistics import NormalDist
 from typing import Literal
 
 import msgspec
@@ -18,3 +25,262 @@ class Flag(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         return f"{self.name}: {self.evidence}"
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known about one point. Counts and growth are of its window unless a name says else.
+
+    CPU is percent: of one core for the driver, of all cores of its node for the router.
+    """
+
+    completed: int | None = None
+    errors: int | None = None
+    first_error: str = ""
+    wanted_requests: int | None = None  # the policy's least number of requests in the window
+    input_len: int | None = None
+    output_len: int | None = None
+    wrong_input_lens: int | None = None  # requests whose usage names another prompt length
+    wrong_output_lens: int | None = None
+    ttft_p50_ms: float | None = None
+    ttft_p99_ms: float | None = None
+    prompts_fixed: bool = False  # the profile asks for the same prompts at every point
+    decode_only_by_prefix_cache: bool = False
+    prefix_query_tokens: float | None = None
+    prefix_hit_tokens: float | None = None
+    preemptions: float | None = None
+    # on decode replicas
+    decode_prompt_tokens: float | None = None
+    decode_local_compute_tokens: float | None = None
+    # requests by "P1>D2"; `expected_pairs` are all that the layout can form
+    pairs: Mapping[str, int] | None = None
+    expected_pairs: tuple[str, ...] = ()
+    cold_pairs: tuple[str, ...] | None = None  # first contact of these fell into the window
+    late_ms_p99: float | None = None  # open loop: sends behind their schedule
+    driver_cpu_pct: float | None = None
+    router_cpu_pct: float | None = None
+    simulated_late_ms: float | None = None  # the worst worker's p99
+    drained: bool | None = None
+    drain_detail: str = ""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """From where on a rule speaks."""
+
+    driver_cpu_pct: float = 80.0
+    router_cpu_pct: float = 80.0
+    simulated_late_ms: float = 10.0
+    late_ms: float = 10.0
+    cold_hit_rate: float = 0.01
+    error_rate_bad: float = 0.05
+    requests_for_p99: int = 100
+    tail_ratio: float = 5.0  # p99 TTFT to median, together with:
+    tail_excess_ms: float = 1000.0  # a first contact costs seconds
+    skew: float = 1.5  # busiest pair to the mean, together with:
+    skew_p_value: float = 0.001
+
+
+def quality_flags(evidence: Evidence, limits: Limits | None = None) -> tuple[Flag, ...]:
+    """Every flag that the evidence raises, the gravest first, otherwise in a fixed order."""
+    found = [flag for rule in _RULES for flag in rule(evidence, limits or Limits())]
+    order: dict[Weight, int] = {"bad": 0, "warn": 1, "info": 2}
+    return tuple(sorted(found, key=lambda flag: order[flag.weight]))
+
+
+def _errors(e: Evidence, limits: Limits) -> Iterator[Flag]:
+    if e.completed == 0:
+        yield Flag(name="no-requests", evidence="no request finished in the window", weight="bad")
+    if not e.errors:
+        return
+    of = e.errors + (e.completed or 0)
+    bad = e.completed is not None and e.errors > limits.error_rate_bad * of
+    why = f"; first: {e.first_error}" if e.first_error else ""
+    yield Flag(
+        name="errors",
+        evidence=f"{e.errors} of {of} requests failed{why}",
+        weight="bad" if bad else "warn",
+    )
+
+
+def _window(e: Evidence, limits: Limits) -> Iterator[Flag]:
+    if not e.completed:
+        return
+    if e.wanted_requests is not None and e.completed < e.wanted_requests:
+        yield Flag(
+            name="short-window",
+            evidence=f"{e.completed} requests finished, {e.wanted_requests} were wanted,"
+            " when the longest window was over",
+        )
+    if e.completed < limits.requests_for_p99:
+        yield Flag(
+            name="few-requests",
+            evidence=f"{e.completed} requests; a p99 takes at least {limits.requests_for_p99}",
+            weight="info",
+        )
+
+
+def _lengths(e: Evidence, limits: Limits) -> Iterator[Flag]:
+    if e.wrong_input_lens:
+        yield Flag(
+            name="prompt-tokens",
+            evidence=f"{e.wrong_input_lens} requests were counted by the server with another"
+            f" prompt length than {e.input_len} tokens",
+        )
+    if e.wrong_output_lens:
+        yield Flag(
+            name="output-tokens",
+            evidence=f"{e.wrong_output_lens} requests did not end with {e.output_len} tokens",
+        )
+
+
+def _prefix_cache(e: Evidence, limits: Limits) -> Iterator[Flag]:
+    if e.decode_only_by_prefix_cache:
+        yield Flag(
+            name="decode-by-prefix-cache",
+            evidence="decode alone is approximated: each prompt was prefilled once before and"
+            " answered from the prefix cache",
+            weight="info",
+        )
+        return
+    if not e.prefix_query_tokens or e.prefix_hit_tokens is None:
+        return
+    rate = e.prefix_hit_tokens / e.prefix_query_tokens
+    if rate <= limits.cold_hit_rate:
+        return
+    why = " because every point sends the same prompts" if e.prompts_fixed else ""
+    yield Flag(
+        name="prefix-cache-hits",
+        evidence=f"{_percent(rate)} of the prompt tokens came from the prefix cache{why}",
+    )
+
+
+def _handshakes(e: Evidence, limits: Limits) -> Iterator[Flag]:
+    if e.cold_pairs:
+        yield Flag(
+            name="handshakes",
+            evidence=f"first contact in the window: {', '.join(e.cold_pairs)}",
+        )
+    if e.ttft_p50_ms is None or e.ttft_p99_ms is None:
+        return
+    ratio = e.ttft_p99_ms / e.ttft_p50_ms if e.ttft_p50_ms > 0 else 0.0
+    if ratio >= limits.tail_ratio and e.ttft_p99_ms - e.ttft_p50_ms >= limits.tail_excess_ms:
+        yield Flag(
+            name="ttft-tail",
+            evidence=f"p99 TTFT {e.ttft_p99_ms:.0f} ms is {ratio:.0f} times the median, as"
+            " handshakes or stalls leave it",
+        )
+
+
+def _preemptions(e: Evidence, limits: Limits) -> Iterator[Flag]:
+    if e.preemptions:
+        yield Flag(
+            name="preemptions",
+            evidence=f"{e.preemptions:.0f} times a worker ran out of KV cache and recomputed",
+        )
+
+
+def _reprefill(e: Evidence, limits: Limits) -> Iterator[Flag]:
+    """D computes the last token of a prompt, and at most a block's tail; more is a prefill."""
+    normal = 17  # a block of 16, and the last token
+    if not e.input_len or e.input_len <= normal or not e.decode_prompt_tokens:
+        return
+    local = e.decode_local_compute_tokens
+    if local is None:
+        return
+    requests = e.decode_prompt_tokens / e.input_len
+    if local - normal * requests >= e.input_len:
+        yield Flag(
+            name="re-prefill",
+            evidence=f"decode replicas computed {local:.0f} of {e.decode_prompt_tokens:.0f} prompt"
+            f" tokens themselves (about {max(1, round(local / e.input_len))} of"
+            f" {max(1, round(requests))} requests)",
+        )
+
+
+def _pairs(e: Evidence, limits: Limits) -> Iterator[Flag]:
+    pairs, possible = e.pairs or {}, e.expected_pairs
+    counts = [pairs.get(pair, 0) for pair in possible]
+    total = sum(counts)
+    if len(possible) < 2 or total == 0:
+        return
+    mean = total / len(possible)
+    statistic = sum((count - mean) ** 2 / mean for count in counts)
+    if max(counts) < limits.skew * mean:
+        return
+    if chi_square_tail(statistic, len(possible) - 1) > limits.skew_p_value:
+        return
+    busiest = max(possible, key=lambda pair: pairs.get(pair, 0))
+    idle = sum(count == 0 for count in counts)
+    none = f", {idle} of {len(counts)} pairs had none" if idle else ""
+    yield Flag(
+        name="skewed-pairs",
+        evidence=f"{busiest} took {max(counts)} of {total} requests, {max(counts) / mean:.1f} times"
+        f" its share{none}",
+    )
+
+
+def _driver(e: Evidence, limits: Limits) -> Iterator[Flag]:
+    if e.late_ms_p99 is not None and e.late_ms_p99 > limits.late_ms:
+        yield Flag(
+            name="driver-late",
+            evidence=f"requests left {e.late_ms_p99:.1f} ms behind schedule (p99)",
+        )
+    if e.driver_cpu_pct is not None and e.driver_cpu_pct > limits.driver_cpu_pct:
+        yield Flag(
+            name="driver-cpu",
+            evidence=f"the load driver used {e.driver_cpu_pct:.0f} % of its core"
+            f" (limit {limits.driver_cpu_pct:.0f} %): latencies may be its own",
+        )
+
+
+def _router(e: Evidence, limits: Limits) -> Iterator[Flag]:
+    if e.router_cpu_pct is not None and e.router_cpu_pct > limits.router_cpu_pct:
+        yield Flag(
+            name="router-cpu",
+            evidence=f"the router used {e.router_cpu_pct:.0f} % of its node's cores"
+            f" (limit {limits.router_cpu_pct:.0f} %): latencies may be its own",
+        )
+
+
+def _simulated(e: Evidence, limits: Limits) -> Iterator[Flag]:
+    if e.simulated_late_ms is not None and e.simulated_late_ms > limits.simulated_late_ms:
+        yield Flag(
+            name="simulated-late",
+            evidence=f"simulated workers ran {e.simulated_late_ms:.1f} ms behind their model (p99,"
+            f" limit {limits.simulated_late_ms:g} ms): this machine is too slow for the load",
+        )
+
+
+def _drain(e: Evidence, limits: Limits) -> Iterator[Flag]:
+    if e.drained is False:
+        detail = f": {e.drain_detail}" if e.drain_detail else ""
+        yield Flag(name="not-drained", evidence=f"workers were not idle after the point{detail}")
+
+
+_RULES: tuple[Callable[[Evidence, Limits], Iterator[Flag]], ...] = (
+    _errors,
+    _window,
+    _lengths,
+    _prefix_cache,
+    _handshakes,
+    _preemptions,
+    _reprefill,
+    _pairs,
+    _driver,
+    _router,
+    _simulated,
+    _drain,
+)
+
+
+def chi_square_tail(statistic: float, df: int) -> float:
+    """P(X > statistic) for chi-square with df degrees of freedom, by Wilson and Hilferty's cube
+    root; good to about 0.001, which is enough to tell skew from chance."""
+    if statistic <= 0:
+        return 1.0
+    spread = 2 / (9 * df)
+    z = ((statistic / df) ** (1 / 3) - (1 - spread)) / math.sqrt(spread)
+    return 1 - NormalDist().cdf(z)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

@@ -1,0 +1,95 @@
+"""A worker's /metrics, as vLLM (and the simulated worker) name them, as sample events.
+
+vLLM counts by engine, and NIXL by rank: every number here is the sum over those that the worker
+exposes, so that a replica has one value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pdconsole.measure.prometheus import total, values_of
+from pdconsole.model.events import NixlSampled, WorkerSampled
+
+RUNNING = "vllm:num_requests_running"
+WAITING = "vllm:num_requests_waiting"
+# Some versions expose an older spelling beside the newer one: the first that is there counts.
+KV_USAGE = ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc")
+PREFIX_QUERIES = ("vllm:prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries_total")
+PREFIX_HITS = ("vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total")
+PREEMPTIONS = "vllm:num_preemptions_total"
+PROMPT_TOKENS = "vllm:prompt_tokens_total"
+PROMPT_TOKENS_BY_SOURCE = "vllm:prompt_tokens_by_source_total"
+GENERATION_TOKENS = "vllm:generation_tokens_total"
+NIXL = "vllm:nixl_"
+SIM_LATE_P99 = "pdconsole_sim_late_p99_seconds"
+
+
+def sample_events(
+    run: str, process: str, role: str, node_t: float, values: Mapping[str, float]
+) -> list[WorkerSampled | NixlSampled]:
+    """What one scrape of one worker says. `values` are full sample names with labels.
+
+    A prefill replica reads no KV itself; it gets a NIXL event only once KV expired on it unread.
+    """
+    events: list[WorkerSampled | NixlSampled] = [_worker(run, process, node_t, values)]
+    nixl = _nixl(run, process, node_t, values)
+    if nixl is not None and (role != "prefill" or nixl.expired or nixl.bytes):
+        events.append(nixl)
+    return events
+
+
+def _worker(run: str, process: str, node_t: float, values: Mapping[str, float]) -> WorkerSampled:
+    late_s = values_of(values, SIM_LATE_P99)
+    return WorkerSampled(
+        run=run,
+        process=process,
+        node_t=node_t,
+        running=total(values, RUNNING),
+        waiting=total(values, WAITING),
+        kv_usage=kv_usage(values),
+        preemptions=total(values, PREEMPTIONS),
+        prompt_tokens=total(values, PROMPT_TOKENS),
+        generation_tokens=total(values, GENERATION_TOKENS),
+        prefix_cache_queries=first_total(values, PREFIX_QUERIES),
+        prefix_cache_hits=first_total(values, PREFIX_HITS),
+        local_compute_tokens=total(values, PROMPT_TOKENS_BY_SOURCE, source="local_compute"),
+        late_ms=max(late_s) * 1e3 if late_s else None,
+    )
+
+
+def _nixl(run: str, process: str, node_t: float, values: Mapping[str, float]) -> NixlSampled | None:
+    moved = total(values, f"{NIXL}bytes_transferred_sum")
+    if moved is None:
+        return None
+    return NixlSampled(
+        run=run,
+        process=process,
+        node_t=node_t,
+        bytes=moved,
+        transfers=total(values, f"{NIXL}bytes_transferred_count") or 0.0,
+        xfer_s=total(values, f"{NIXL}xfer_time_seconds_sum") or 0.0,
+        post_s=total(values, f"{NIXL}post_time_seconds_sum"),
+        failed_transfers=total(values, f"{NIXL}num_failed_transfers_total"),
+        failed_notifications=total(values, f"{NIXL}num_failed_notifications_total"),
+        expired=total(values, f"{NIXL}num_kv_expired_reqs_total"),
+        notifications_after_expiry=total(values, f"{NIXL}num_notifications_after_expiry_total"),
+    )
+
+
+def kv_usage(values: Mapping[str, float]) -> float | None:
+    """Used share of the KV cache, 0 to 1; the mean over engines, whose pools are equal."""
+    for name in KV_USAGE:
+        shares = values_of(values, name)
+        if shares:
+            return sum(shares) / len(shares)
+    return None
+
+
+def first_total(values: Mapping[str, float], names: tuple[str, ...]) -> float | None:
+    """The sum of the first of these names that is exposed."""
+    for name in names:
+        found = total(values, name)
+        if found is not None:
+            return found
+    return None

@@ -1,0 +1,61 @@
+from pdconsole.measure.prometheus import parse
+from pdconsole.measure.sampling import sample_events
+from pdconsole.model.events import NixlSampled, WorkerSampled
+
+DECODE = """\
+vllm:num_requests_running{engine="0",model_name="m"} 3
+vllm:num_requests_waiting{engine="0",model_name="m"} 1
+vllm:num_requests_waiting_by_reason{engine="0",model_name="m",reason="capacity"} 1
+vllm:kv_cache_usage_perc{engine="0",model_name="m"} 0.25
+vllm:gpu_cache_usage_perc{engine="0",model_name="m"} 0.25
+vllm:num_preemptions_total{engine="0",model_name="m"} 2
+vllm:prompt_tokens_total{engine="0",model_name="m"} 5000
+vllm:prompt_tokens_by_source_total{engine="0",model_name="m",source="local_compute"} 16
+vllm:prompt_tokens_by_source_total{engine="0",model_name="m",source="external_kv_transfer"} 4984
+vllm:prefix_cache_queries_total{engine="0",model_name="m"} 5000
+vllm:prefix_cache_hits_total{engine="0",model_name="m"} 0
+vllm:nixl_bytes_transferred_sum{engine="0",model_name="m"} 1e9
+vllm:nixl_bytes_transferred_count{engine="0",model_name="m"} 4
+vllm:nixl_bytes_transferred_sum{engine="1",model_name="m"} 1e9
+vllm:nixl_bytes_transferred_count{engine="1",model_name="m"} 4
+vllm:nixl_xfer_time_seconds_sum{engine="0",model_name="m"} 0.5
+vllm:nixl_num_failed_transfers_total{engine="0",model_name="m"} 0
+pdconsole_sim_late_p99_seconds 0.002
+"""
+
+PREFILL = """\
+vllm:num_requests_running{engine="0"} 0
+vllm:nixl_bytes_transferred_sum{engine="0"} 0
+vllm:nixl_num_kv_expired_reqs_total{engine="0"} %s
+"""
+
+
+def test_a_decode_replica_tells_its_load_and_what_it_read():
+    worker, nixl = sample_events("1", "D1", "decode", 7.5, parse(DECODE))
+    assert worker == WorkerSampled(
+        run="1",
+        process="D1",
+        node_t=7.5,
+        running=3,
+        waiting=1,
+        kv_usage=0.25,  # not counted twice for the older spelling
+        preemptions=2,
+        prompt_tokens=5000,
+        prefix_cache_queries=5000,
+        prefix_cache_hits=0,
+        local_compute_tokens=16,
+        late_ms=2.0,
+    )
+    assert nixl == NixlSampled(
+        run="1", process="D1", node_t=7.5, bytes=2e9, transfers=8, xfer_s=0.5, failed_transfers=0
+    )
+
+
+def test_a_prefill_replica_reports_nixl_only_when_kv_expired():
+    assert len(sample_events("1", "P1", "prefill", 0.0, parse(PREFILL % 0))) == 1
+    assert sample_events("1", "P1", "prefill", 0.0, parse(PREFILL % 2))[1].expired == 2
+
+
+def test_what_is_not_exposed_is_unknown_not_zero():
+    (worker,) = sample_events("1", "C1", "collocated", 0.0, {})
+    assert worker == WorkerSampled(run="1", process="C1", node_t=0.0)
