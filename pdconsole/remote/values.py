@@ -1,0 +1,190 @@
+"""What a node tells and is told. Times called `node_t` are the node's own monotonic clock, seconds."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from pdconsole.model.events import GpuSample, LinkStatus
+
+
+class SshTarget(msgspec.Struct, frozen=True, kw_only=True):
+    """How to reach a node; what is left out comes from the ssh configuration file."""
+
+    node: str  # the name people use, in every message
+    host: str = ""  # address or alias; default: the node's name
+    port: int | None = None
+    user: str | None = None
+    config: str = "~/.ssh/config"
+    known_hosts: str | None = None
+    identity: tuple[str, ...] = ()
+    jump: str | None = None  # "user@host:port,host2"
+    connect_timeout_s: float = 10.0
+    login_timeout_s: float = 20.0
+    keepalive_s: float = 15.0
+    python: str = "python3"  # on the node, >= 3.9
+    work_dir: str = "~/.pdconsole"  # on the node
+    # GPU locks; default: one directory for all users of the node, and a simulated node's work_dir
+    lock_dir: str = ""
+
+
+class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What to start. In argv, env values and files these are replaced: `@agent@` (the zipapp's
+    path), `@dir@` (the process's own directory, also its working directory), `@python@`.
+
+    stdout and stderr go to `@dir@/log`; with `records`, stdout goes to `@dir@/records`.
+    """
+
+    token: str  # "<session>/<run>/<process>"
+    session: str
+    argv: tuple[str, ...]
+    env: dict[str, str] = {}
+    slots: tuple[int, ...] = ()
+    files: dict[str, str] = {}  # name -> text, written 0600 into @dir@ before the start
+    records: bool = False
+
+
+class ProcessInfo(msgspec.Struct, frozen=True, kw_only=True):
+    token: str
+    pid: int
+    state: Literal["running", "exited", "killed"]  # killed: by us
+    exit_code: int | None = None  # minus the signal's number if a signal ended it
+    started_node_t: float = 0.0
+    log_size: int = 0
+    last_log: str = ""  # the last lines, undecodable bytes replaced
+    records_size: int = 0
+    reason: str = ""  # why it was killed
+    session: str = ""
+    pids: tuple[int, ...] = ()  # of a leftover: every process that carries the token
+    supervised: bool = True  # of a leftover: the agent of its session is alive
+
+
+class HttpReply(msgspec.Struct, frozen=True, kw_only=True):
+    status: int
+    body: bytes
+    elapsed_ms: float
+
+
+class GpuProcess(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody on a GPU. `token` is empty unless pdconsole of this user started it."""
+
+    pid: int
+    name: str = ""
+    user: str = ""
+    memory_mib: int | None = None
+    token: str = ""
+
+
+class NodeGpu(msgspec.Struct, frozen=True, kw_only=True):
+    index: int
+    name: str
+    memory_mib: int
+    memory_used_mib: int = 0
+    uuid: str = ""
+    processes: tuple[GpuProcess, ...] = ()
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        return tuple(p.pid for p in self.processes)
+
+
+class SlotLock(msgspec.Struct, frozen=True, kw_only=True):
+    """Who holds a slot's lock on the node, of any user and session."""
+
+    slot: int
+    session: str = ""
+    user: str = ""
+    pid: int = 0
+    ours: bool = False  # this session
+
+
+class Inventory(msgspec.Struct, frozen=True, kw_only=True):
+    node: str
+    hostname: str
+    python: str
+    gpus: tuple[NodeGpu, ...] = ()
+    driver: str = ""
+    versions: dict[str, str] = {}
+    nics: tuple[str, ...] = ()
+    disk_free_bytes: int = 0
+    memlock: int = -1  # bytes, -1: unlimited
+    cores: int = 0
+    simulated: bool = False
+    locks: tuple[SlotLock, ...] = ()
+    processes: tuple[ProcessInfo, ...] = ()  # of this session
+    work_dir: str = ""  # as the node expands it
+    agent_pid: int = 0
+
+
+class LinkChanged(msgspec.Struct, frozen=True, tag=True):
+    node: str
+    status: LinkStatus
+    message: str = ""
+
+
+class LogChunk(msgspec.Struct, frozen=True, tag=True):
+    node: str
+    token: str
+    offset: int  # of the first byte in the log
+    data: bytes
+
+
+class Records(msgspec.Struct, frozen=True, tag=True):
+    """Whole lines of a process's stdout, without their newlines."""
+
+    node: str
+    token: str
+    offset: int  # of the first line's first byte
+    lines: list[bytes]
+
+
+class ProcessChanged(msgspec.Struct, frozen=True, tag=True):
+    """Comes after the last byte of every stream of that process that is followed."""
+
+    node: str
+    info: ProcessInfo
+
+
+class GpusSeen(msgspec.Struct, frozen=True, tag=True):
+    node: str
+    node_t: float
+    gpus: tuple[GpuSample, ...]
+
+
+class NicsSeen(msgspec.Struct, frozen=True, tag=True):
+    """Cumulative hardware counters by device; a counter that the device lacks is absent."""
+
+    node: str
+    node_t: float
+    counters: dict[str, dict[str, int]]
+
+
+class MetricsSeen(msgspec.Struct, frozen=True, tag=True):
+    """One scrape: full sample names, labels as in the exposition; no `_bucket` series."""
+
+    node: str
+    name: str
+    node_t: float
+    values: dict[str, float]
+
+
+class ClockSeen(msgspec.Struct, frozen=True, tag=True):
+    """offset_s = node monotonic time - our `time.monotonic()`, to within bound_s (half the
+    smallest round trip of a burst)."""
+
+    node: str
+    offset_s: float
+    bound_s: float
+
+
+News: TypeAlias = (
+    LinkChanged
+    | LogChunk
+    | Records
+    | ProcessChanged
+    | GpusSeen
+    | NicsSeen
+    | MetricsSeen
+    | ClockSeen
+)
