@@ -6,6 +6,7 @@ from pdconsole.profiles.experiment import (
     PolicyProfile,
     QuickProfile,
 )
+from pdconsole.profiles.problem import KINDS, Kind, ProfileError, ProfileProblem
 from pdconsole.profiles.schema import (
     ClusterProfile,
     EngineModel,
@@ -21,23 +22,31 @@ from pdconsole.profiles.schema import (
     Thresholds,
     WorkloadProfile,
 )
+from pdconsole.profiles.workspace import Profiles, init_workspace, shipped_profiles
 
 __all__ = [
+    "KINDS",
     "ClusterProfile",
     "EngineModel",
     "EngineProfile",
     "EngineTp",
     "ExperimentProfile",
     "ExperimentRun",
+    "Kind",
     "ModelProfile",
     "NetworkProfile",
     "NetworkThresholds",
     "NodeProfile",
     "PolicyProfile",
     "PortsProfile",
+    "ProfileError",
+    "ProfileProblem",
+    "Profiles",
     "QuickProfile",
     "SimLink",
     "SshProfile",
     "Thresholds",
     "WorkloadProfile",
+    "init_workspace",
+    "shipped_profiles",
 ]

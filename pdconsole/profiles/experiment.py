@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from pydantic import AfterValidator, Field, model_validator
 
+from pdconsole.model.layout import LAYOUT_FORMS, LayoutError, parse_layout
 from pdconsole.model.workload import MeasurePolicy, Mode, Point
 from pdconsole.profiles.section import (
     Bool,
@@ -22,13 +23,13 @@ Strategy = Literal["pack", "spread", "manual"]
 
 
 def _known_layout(text: str) -> str:
-    from pdconsole.model.layout import LayoutError, parse_layout
-
     try:
         parse_layout(text)
     except LayoutError as error:
+        message, _, forms = str(error).partition(" Accepted: ")
         raise FieldError(
-            str(error), "write it like 3P-TP2+1D-TP2, or 4xTP2 for collocated"
+            message.rstrip("."),
+            f"write it in one of these forms: {(forms or LAYOUT_FORMS).rstrip('.')}",
         ) from error
     return text
 
@@ -112,8 +113,6 @@ class ExperimentProfile(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> ExperimentProfile:
-        from pdconsole.model.layout import parse_layout
-
         if self.kind == "sweep" and not (self.concurrency or self.request_rate):
             raise FieldError(
                 "a sweep needs load levels",
@@ -150,8 +149,6 @@ class ExperimentProfile(Section):
 
     def quick_form(self) -> ExperimentProfile:
         """The short form as an experiment of its own; itself where it has none."""
-        from pdconsole.model.layout import parse_layout
-
         quick = self.quick
         if quick is None:
             return self

@@ -96,6 +96,7 @@ class Thresholds(Section):
     disk_free_gib: NotNegative = 5.0  # in the node's work_dir
     driver_cpu_pct: Positive = 80.0  # of one core: the load driver is single-threaded
     router_cpu_pct: Positive = 80.0  # of all cores of its node
+    late_ms: Positive = 10.0  # open loop: p99 of sends behind their schedule
     simulated_late_ms: Positive = 10.0  # p99 lateness of a simulated worker
 
 

@@ -40,6 +40,12 @@ class FieldError(ValueError):
         self.field = field
 
 
+SECRET_MESSAGE = "this looks like a secret, and profiles are copied into recordings"
+SECRET_ADVICE = (
+    "remove it here and set it on the node itself, where its logins get it"
+    " (/etc/environment, ~/.ssh/environment, or a wrapper script named in engine.vllm)"
+)
+
 _SECRET_WORDS = re.compile(
     r"(?:^|[^a-z0-9])"
     r"(?:token|(?:api)?key|password|passwd|passphrase|secrets?|credentials?)"
@@ -56,12 +62,7 @@ def refuse_secrets(values: dict[str, Any]) -> dict[str, Any]:
     """Raises FieldError for a key that looks like a secret, at any depth of mappings."""
     for key, value in values.items():
         if looks_secret(key):
-            raise FieldError(
-                "this looks like a secret, and profiles are copied into recordings",
-                f"remove it here and set {key} on the node itself, where its logins get it"
-                " (~/.ssh/environment, /etc/environment, or a wrapper named in engine.vllm)",
-                field=key,
-            )
+            raise FieldError(SECRET_MESSAGE, SECRET_ADVICE, field=key)
         if isinstance(value, dict):
             refuse_secrets(value)
     return values
