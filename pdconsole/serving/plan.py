@@ -1,0 +1,101 @@
+"""What to start for one run: every process with its command line, environment and place."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from pdconsole.model.layout import Role
+from pdconsole.remote.values import ProcessSpec
+
+ProcessRole = Role | Literal["router"]
+
+# Names a process's command line and environment: in its environment for people who look at it
+# with ps, and as a file beside its log for whoever wants to adopt it.
+PLAN_VARIABLE = "PDCONSOLE_PLAN"
+PLAN_FILE = "plan"
+
+
+class PlannedProcess(msgspec.Struct, frozen=True, kw_only=True):
+    """A replica (`P1`, `D2`, `C3`) or the `router`."""
+
+    name: str
+    role: ProcessRole
+    node: str
+    tp: int = 0
+    slots: tuple[int, ...] = ()  # of its node, in rank order
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    url: str  # base, without a path
+    health_url: str
+    metrics_url: str
+    stage: int  # all of one stage start together, when the stage before is ready
+
+    @property
+    def host_port(self) -> str:
+        """`10.0.0.1:8100`, as request ids name a replica."""
+        return urlsplit(self.url).netloc
+
+    @property
+    def is_worker(self) -> bool:
+        return self.role != "router"
+
+    @property
+    def digest(self) -> str:
+        """Equal for processes that would be started alike."""
+        said = msgspec.json.encode((self.argv, sorted(self.env.items()), self.slots))
+        return hashlib.sha256(said).hexdigest()[:16]
+
+
+class DeploymentPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """All processes of one run. `notes` are what a person should know before it starts."""
+
+    run: str
+    session: str
+    processes: tuple[PlannedProcess, ...]
+    router_url: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def workers(self) -> tuple[PlannedProcess, ...]:
+        return tuple(process for process in self.processes if process.is_worker)
+
+    @property
+    def router(self) -> PlannedProcess:
+        return next(process for process in self.processes if not process.is_worker)
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(process.node for process in self.processes))
+
+    @property
+    def stages(self) -> tuple[tuple[PlannedProcess, ...], ...]:
+        """The processes by stage, first stage first."""
+        numbers = sorted({process.stage for process in self.processes})
+        return tuple(
+            tuple(process for process in self.processes if process.stage == number)
+            for number in numbers
+        )
+
+    def slots_of(self, node: str) -> tuple[int, ...]:
+        """What the run occupies there, ascending."""
+        taken = {
+            slot for process in self.processes if process.node == node for slot in process.slots
+        }
+        return tuple(sorted(taken))
+
+    def token(self, process: PlannedProcess) -> str:
+        return f"{self.session}/{self.run}/{process.name}"
+
+    def spec(self, process: PlannedProcess) -> ProcessSpec:
+        return ProcessSpec(
+            token=self.token(process),
+            session=self.session,
+            argv=process.argv,
+            env={**process.env, PLAN_VARIABLE: process.digest},
+            slots=process.slots,
+            files={PLAN_FILE: process.digest},
+        )

@@ -1,0 +1,174 @@
+"""The command line and the environment of one vLLM replica."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from pdconsole.model.layout import Role
+from pdconsole.model.placement import Assignment
+from pdconsole.model.workload import Workload
+from pdconsole.profiles.schema import ClusterProfile, ModelProfile, NetworkProfile, NodeProfile
+from pdconsole.serving.errors import ServingError
+from pdconsole.serving.vllm_versions import ABORT_TIMEOUT_S, KV_LEASE_S, EngineRules
+
+HYBRID_MANAGER = "disable-hybrid-kv-cache-manager"
+
+
+class KvPeer(msgspec.Struct, frozen=True, kw_only=True):
+    """How a prefill or decode replica passes KV on."""
+
+    network: NetworkProfile
+    side_channel_port: int
+    tp_differs: bool  # some P and some D of the run differ in TP
+
+
+class WorkerSite(msgspec.Struct, frozen=True, kw_only=True):
+    """Where one replica stands."""
+
+    assignment: Assignment
+    node: NodeProfile
+    port: int
+    kv: KvPeer | None = None  # None: collocated
+
+    @property
+    def slots(self) -> tuple[int, ...]:
+        return tuple(slot.index for slot in self.assignment.slots)
+
+
+def worker_argv(
+    site: WorkerSite,
+    *,
+    cluster: ClusterProfile,
+    model: ModelProfile,
+    workload: Workload,
+    rules: EngineRules,
+) -> tuple[str, ...]:
+    argv = [
+        *cluster.engine.vllm,
+        model.source,
+        *("--host", site.node.dial_address),
+        *("--port", str(site.port)),
+        *("--served-model-name", model.served_name),
+        *("--tensor-parallel-size", str(site.assignment.tp)),
+        *("--max-model-len", str(model.max_model_len)),
+        # Explicit either way: the default differs between versions, and results must say which.
+        "--enable-prefix-caching" if workload.prefix_caching else "--no-enable-prefix-caching",
+        # A line for every scrape and every request would bury the lines that matter.
+        "--disable-uvicorn-access-log",
+    ]
+    if site.assignment.ep:
+        argv.append("--enable-expert-parallel")
+    for name, value in model.engine_args.items():
+        argv += _flag(name, value)
+    if site.kv is not None:
+        if HYBRID_MANAGER not in model.engine_args:
+            # P and D refuse each other's KV unless both have it on or both off, and before 0.18
+            # no KV connector works with it.
+            argv.append(f"--{HYBRID_MANAGER}")
+        config = kv_transfer_config(site.assignment.role, site.kv, site.node, rules)
+        argv += ["--kv-transfer-config", json.dumps(config, separators=(",", ":"))]
+    return tuple(argv)
+
+
+def kv_transfer_config(
+    role: Role, kv: KvPeer, node: NodeProfile, rules: EngineRules
+) -> dict[str, Any]:
+    """The value of --kv-transfer-config; keys that this version does not know are left out."""
+    split = {"prefill": "kv_producer", "decode": "kv_consumer"}
+    extra: dict[str, Any] = {"backends": [kv.network.backend]}
+    if rules.kv_lease:
+        extra["kv_lease_duration"] = KV_LEASE_S
+    config: dict[str, Any] = {
+        "kv_connector": "NixlConnector",
+        "kv_role": split[role] if rules.split_kv_roles else "kv_both",
+    }
+    if node.kind == "cpu":
+        config["kv_buffer_device"] = "cpu"
+    if rules.load_failure_policy:
+        # A failed transfer must show as an error, not as a prefill that D quietly did itself.
+        config["kv_load_failure_policy"] = "fail"
+    config["kv_connector_extra_config"] = {**extra, **kv.network.connector_extra}
+    return config
+
+
+def worker_env(
+    site: WorkerSite, *, cluster: ClusterProfile, model: ModelProfile, rules: EngineRules
+) -> dict[str, str]:
+    """Every variable that is set for the replica, beyond what the node's login has.
+
+    Raises ServingError where a profile sets a variable that the placement decides.
+    """
+    env = {"VLLM_LOGGING_LEVEL": "INFO"}  # DEBUG in somebody's login costs 4 to 12 % of TPOT
+    if site.kv is not None:
+        env["NIXL_LOG_LEVEL"] = "WARN"  # DEBUG costs 5 to 10 times
+    env |= cluster.env
+    if site.kv is not None:
+        env |= site.kv.network.env
+    placed = dict(_placed_env(site, rules))
+    for name in placed.keys() & env.keys():
+        raise ServingError(
+            f"{name} is set in the env of cluster {cluster.name} or of its network, but the "
+            "placement decides it; remove it from the profile"
+        )
+    if cluster.simulated:
+        placed |= _simulation_env(site, model)
+    return {**env, **placed}
+
+
+def _placed_env(site: WorkerSite, rules: EngineRules) -> Iterator[tuple[str, str]]:
+    if site.node.kind != "cpu":
+        yield "CUDA_DEVICE_ORDER", "PCI_BUS_ID"  # so that indices mean what nvidia-smi shows
+        yield "CUDA_VISIBLE_DEVICES", _visible_devices(site)
+    if site.kv is None:
+        return
+    yield "VLLM_NIXL_SIDE_CHANNEL_HOST", site.node.dial_address
+    yield "VLLM_NIXL_SIDE_CHANNEL_PORT", str(site.kv.side_channel_port)
+    if not rules.kv_lease:
+        yield "VLLM_NIXL_ABORT_REQUEST_TIMEOUT", str(ABORT_TIMEOUT_S)
+    if not rules.nixl_metrics:
+        yield "NIXL_TELEMETRY_ENABLE", "1"
+    if site.kv.tp_differs:
+        # D takes a share of the heads of each of P's blocks, so heads must be outermost in them.
+        yield "VLLM_KV_CACHE_LAYOUT", "HND"
+
+
+def _visible_devices(site: WorkerSite) -> str:
+    if site.node.kind == "gpu-share":
+        return "0"  # the slots of such a node are shares of its one GPU
+    return ",".join(map(str, site.slots))
+
+
+def _simulation_env(site: WorkerSite, model: ModelProfile) -> Mapping[str, str]:
+    if model.engine_model is None:
+        raise ServingError(
+            f"Model {model.name} has no engine_model, so it cannot be simulated; add the section "
+            "to its profile, or use a cluster of real GPUs"
+        )
+    tp = site.assignment.tp
+    if tp not in model.engine_model.tp:
+        known = ", ".join(map(str, sorted(model.engine_model.tp)))
+        raise ServingError(
+            f"Model {model.name} has no engine_model constants for TP{tp} (it has TP {known}); "
+            "choose such a layout, or add them to its profile"
+        )
+    env = {"PDCONSOLE_SIM_ENGINE": model.engine_model.model_dump_json()}
+    if site.kv is not None:
+        link = site.kv.network.sim
+        if link is None:
+            raise ServingError(
+                f"Network {site.kv.network.name} has no sim section, so it cannot be simulated; "
+                "add one to its profile, or choose another network"
+            )
+        env["PDCONSOLE_SIM_LINK"] = link.model_dump_json()
+    return env
+
+
+def _flag(name: str, value: str | int | float | bool) -> list[str]:
+    """`true` is the bare flag, `false` its `--no-` form."""
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no-{name}"]
+    return [f"--{name}", str(value)]
