@@ -1,1 +1,1 @@
-"""The recording of a session: append, tail, read, session directories."""
+"""The recording of a session: append, tail, logs, time series, session directories."""
