@@ -65,13 +65,6 @@ class Grid(msgspec.Struct, frozen=True):
             if not 0 <= slot.index < sizes.get(slot.node, 0):
                 raise GeometryError(f"Slot {slot} is marked as taken but is not on the grid.")
 
-    @property
-    def slots(self) -> int:
-        return sum(node.slots for node in self.nodes)
-
-    def node(self, name: str) -> GridNode | None:
-        return next((node for node in self.nodes if node.name == name), None)
-
     def free(self, node: GridNode) -> tuple[int, ...]:
         """Indices of the node's slots that nobody holds, ascending."""
         return tuple(i for i in range(node.slots) if Slot(node.name, i) not in self.taken)

@@ -17,7 +17,8 @@ LayoutForm = Literal["plus", "colon", "slug", "pair", "compact"]
 
 LAYOUT_FORMS = (
     "4P-TP2+2D-TP4, 4P-TP2 : 2D-TP4, p4xtp2-d2xtp4, 4xtp2-2xtp4 (prefill-decode), 4ptp1-2dtp2, "
-    "8xTP1 (collocated), 1xtpep4-1xtpep4 (expert parallel), 1xTP16N2 (each replica over 2 nodes)"
+    "8xTP1 or 4xTP1+2xTP2 (collocated), 1xtpep4-1xtpep4 (expert parallel), "
+    "1xTP16N2 (each replica over 2 nodes)"
 )
 
 _ROLES: tuple[Role, ...] = ("prefill", "decode", "collocated")
@@ -50,9 +51,9 @@ class ReplicaGroup(msgspec.Struct, frozen=True):
     nodes: int = 1
 
     def __post_init__(self) -> None:
-        for value, what in ((self.count, "replicas"), (self.tp, "TP"), (self.nodes, "nodes")):
+        for what, value in (("count", self.count), ("TP", self.tp), ("nodes", self.nodes)):
             if value < 1:
-                raise LayoutError(f"A layout cannot have {what} of {value}: write 1 or more.")
+                raise LayoutError(f"The {what} of a group of replicas is {value}; write 1 or more.")
         if self.tp % self.nodes:
             raise LayoutError(
                 f"TP{self.tp} cannot be split evenly over {self.nodes} nodes: "
@@ -108,10 +109,6 @@ class Layout(msgspec.Struct, frozen=True):
         return sum(group.gpus for group in self.groups)
 
     @property
-    def replicas(self) -> int:
-        return sum(group.count for group in self.groups)
-
-    @property
     def slug(self) -> str:
         """The one name for files: `p4xtp2-d2xtp4`, `8xtp1`."""
         return format_layout(self, "slug")
@@ -121,23 +118,6 @@ class Layout(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return format_layout(self, "plus")
-
-
-def pd_layout(
-    prefill: int,
-    prefill_tp: int,
-    decode: int,
-    decode_tp: int,
-    *,
-    ep: tuple[bool, bool] = (False, False),
-) -> Layout:
-    """`prefill` replicas of `prefill_tp` beside `decode` replicas of `decode_tp`."""
-    return Layout(
-        (
-            ReplicaGroup("prefill", prefill, prefill_tp, ep[0]),
-            ReplicaGroup("decode", decode, decode_tp, ep[1]),
-        )
-    )
 
 
 def format_layout(layout: Layout, form: LayoutForm) -> str:
@@ -208,7 +188,7 @@ def _scan(text: str) -> tuple[list[re.Match[str]], list[str]]:
             return groups, separators
         separator = _SEPARATOR.match(rest)
         if separator is None:
-            raise LayoutError(f"cannot read {rest!r} after {group.group()!r}.")
+            raise LayoutError(f"cannot read {rest.strip()!r} after {group.group()!r}.")
         separators.append(separator.group(1))
         rest = rest[separator.end() :]
 
@@ -229,8 +209,8 @@ def _unlabelled(groups: list[re.Match[str]], separators: list[str]) -> Iterable[
     dividers = [i for i, separator in enumerate(separators) if separator != "+"]
     if len(dividers) > 1:
         raise LayoutError(
-            f"{groups[dividers[1] + 1].group()!r} is a third part where only prefill and decode can "
-            "be; write P, D or C on every group."
+            f"{groups[dividers[1] + 1].group()!r} is a third part where only prefill and decode "
+            "can be; write P, D or C on every group."
         )
     for i, group in enumerate(groups):
         if not dividers:
