@@ -125,19 +125,14 @@ def format_layout(layout: Layout, form: LayoutForm) -> str:
     lone = len(layout.groups) == 1
     match form:
         case "plus" | "colon":
-            labelled = layout.is_pd or (form == "colon" and not lone)
-            texts = [
-                f"{g.count}{g.letter}-{g.size.upper()}"
-                if labelled
-                else f"{g.count}x{g.size.upper()}"
+            plain = lone or (form == "plus" and not layout.is_pd)
+            return (" + " if form == "plus" else " : ").join(
+                f"{g.count}{'x' if plain else f'{g.letter}-'}{g.size.upper()}"
                 for g in layout.groups
-            ]
-            return (" + " if form == "plus" else " : ").join(texts)
+            )
         case "slug":
-            letters = [("" if lone else g.letter.lower()) for g in layout.groups]
             return "-".join(
-                f"{letter}{g.count}x{g.size}"
-                for letter, g in zip(letters, layout.groups, strict=True)
+                f"{'' if lone else g.letter.lower()}{g.count}x{g.size}" for g in layout.groups
             )
         case "compact":
             return "-".join(

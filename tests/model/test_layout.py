@@ -4,7 +4,7 @@ from typing import get_args
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pdconsole.model.layout import (
@@ -35,11 +35,13 @@ layouts = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(layouts, st.sampled_from(get_args(LayoutForm)), st.sampled_from([str, str.upper, str.lower]))
 def test_every_printed_form_is_read_back_in_any_case(layout, form, case):
     assert parse_layout(case(format_layout(layout, form))) == layout
 
 
+@settings(deadline=None)
 @given(layouts)
 def test_str_slug_and_json_are_read_back(layout):
     assert parse_layout(str(layout)) == layout
@@ -47,6 +49,7 @@ def test_str_slug_and_json_are_read_back(layout):
     assert msgspec.json.decode(msgspec.json.encode(layout), type=Layout) == layout
 
 
+@settings(deadline=None)
 @given(layouts, st.randoms())
 def test_the_order_and_splitting_of_groups_do_not_matter(layout, random):
     split = [
@@ -110,6 +113,7 @@ def test_what_cannot_be_read_is_named_beside_what_can(text, piece):
     assert "4P-TP2+2D-TP4" in str(error.value)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="0123456789pdcxtenTPEN+-: ", max_size=24))
 def test_any_text_gives_a_layout_or_a_layout_error(text):
     try:

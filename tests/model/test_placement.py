@@ -4,7 +4,7 @@ from itertools import combinations
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pdconsole.model.feasible import feasible, rules_for
@@ -162,6 +162,7 @@ def can_spread(layout: Layout, room: list[int]) -> bool:
     )
 
 
+@settings(deadline=None)
 @given(layouts(), grids(), st.sampled_from(["pack", "spread"]))
 def test_places_exactly_what_fits_and_keeps_every_rule(layout, grid, strategy):
     room = [len(grid.free(node)) for node in grid.nodes]
@@ -188,6 +189,7 @@ def test_places_exactly_what_fits_and_keeps_every_rule(layout, grid, strategy):
     assert manual.assignments == placement.assignments
 
 
+@settings(deadline=None)
 @given(st.integers(1, 6), st.integers(2, 3), st.sampled_from([1, 2, 4, 8]))
 def test_a_spanning_replica_takes_equal_parts_of_different_nodes(count, span, part):
     grid = grid_of(*[ALL] * 6)
