@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from pdconsole.profiles.document import Document, FieldPath
-from pdconsole.profiles.problem import ProfileProblem, suggest
+from pdconsole.profiles.problem import ProfileProblem, one_of, suggest
 from pdconsole.profiles.section import SECRET_ADVICE, SECRET_MESSAGE, FieldError, looks_secret
 
 # error type -> what is needed
@@ -53,8 +54,8 @@ def _path(detail: Mapping[str, Any], document: Document) -> FieldPath:
     if detail["type"] == "missing":
         return (*located, detail["loc"][-1])
     cause = detail.get("ctx", {}).get("error")
-    if isinstance(cause, FieldError) and cause.field:
-        return (*located, *cause.field.split("."))
+    if isinstance(cause, FieldError):
+        return (*located, *cause.path)
     return located
 
 
@@ -73,7 +74,8 @@ def _said(
     """Message and advice."""
     kind, context = str(detail["type"]), detail.get("ctx", {})
     owner, field = _declared(section, path)
-    example = f"for example {_line(path[-1], _example(field))}" if field and path else ""
+    name = next((part for part in reversed(path) if isinstance(part, str)), "")
+    example = f"for example {_line(name, _example(field))}" if field else ""
     cause = context.get("error")
     if isinstance(cause, FieldError):
         return cause.message, cause.advice
@@ -82,6 +84,8 @@ def _said(
         return "no such field", suggest(
             str(path[-1]), known, f"remove it; the fields here are {', '.join(known)}"
         )
+    if detail["loc"][-1:] == ("[key]",):
+        return f"{_NEEDED[kind.split('_')[0]]} is needed before the colon", "write it, as in 4:"
     if kind == "missing":
         if isinstance(path[-1], int):
             return "a value is missing", f"write them all, {example}"
@@ -89,7 +93,7 @@ def _said(
     if kind == "literal_error":
         choices = _choices(field)
         return f"{_quoted(document.text(path))} is not possible here", suggest(
-            document.text(path) or "", choices, f"write one of {', '.join(choices)}"
+            document.text(path) or "", choices, f"write {one_of(choices)}"
         )
     if kind in _BOUNDS:
         name, words = _BOUNDS[kind]
@@ -101,6 +105,8 @@ def _said(
         )
     if kind == "too_short":
         return "empty", f"write at least one, {example}"
+    if kind == "too_long":
+        return f"more than {context['max_length']} values", f"write fewer, {example}"
     needed = _NEEDED.get(kind.split("_")[0])
     if needed is None:
         return str(detail["msg"]), example or "write another value"
@@ -110,7 +116,7 @@ def _said(
 def _wrong_type(needed: str, written: str | None, value: Any, example: str) -> tuple[str, str]:
     message = f"{needed} is needed here"
     if value is None:
-        return f"empty; {message}", f"write it, {example}" if example else "write it"
+        return f"empty, and {message}", f"write it, {example}, or remove the line"
     if needed == "text" and written is not None:
         return f"{message}, and YAML reads {written} as something else", f'write "{written}"'
     if needed in ("a whole number", "a number") and isinstance(value, str):
@@ -120,7 +126,7 @@ def _wrong_type(needed: str, written: str | None, value: Any, example: str) -> t
             else example or "write the number alone, without its unit"
         )
     if needed == "a list" and written is not None:
-        return message, f"write [{written}]"
+        return message, f"write [{', '.join(re.split(r'[ ,]+', written.strip()))}]"
     return message, example or f"write {needed}"
 
 

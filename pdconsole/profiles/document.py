@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,7 +18,6 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 FieldPath: TypeAlias = tuple[str | int, ...]
 
 _SYNTAX_ADVICE = (
-    ("\\t", "indent with spaces, not with tabs"),
     ("mapping values are not allowed", "put a value that contains `: ` in quotes, or indent less"),
     ("could not find expected ':'", "write `field: value`"),
     ("did not find expected ',' or", "close the list with ] or the mapping with }"),
@@ -96,9 +96,10 @@ def read_document(path: Path) -> Document:
         twice = [] if root is None else list(_repeated_keys(file, root))
         data = None if root is None else loader.construct_document(root)
     except yaml.MarkedYAMLError as error:
-        raise ProfileError.of([_syntax_problem(file, error)]) from error
+        raise ProfileError.of([_syntax_problem(file, text, error)]) from error
     except (yaml.YAMLError, ValueError) as error:  # a character or a date that cannot be
-        raise _file_error(file, f"is not YAML ({error})", "put that value in quotes") from error
+        said = str(error).splitlines()[0]
+        raise _file_error(file, f"is not YAML ({said})", "put that value in quotes") from error
     finally:
         loader.dispose()
     if twice:
@@ -112,19 +113,20 @@ def _file_error(file: str, message: str, advice: str) -> ProfileError:
     )
 
 
-def _syntax_problem(file: str, error: yaml.MarkedYAMLError) -> ProfileProblem:
-    mark = error.problem_mark or error.context_mark
+def _syntax_problem(file: str, text: str, error: yaml.MarkedYAMLError) -> ProfileProblem:
+    # What is left open is best mended where it begins; the parser notices at the end of the file.
+    begins = any(word in (error.context or "") for word in ("flow", "quoted", "simple key"))
+    mark = (error.context_mark if begins else None) or error.problem_mark
     said = f"{error.context or ''} {error.problem or ''}".strip()
-    advice = next(
-        (advice for sign, advice in _SYNTAX_ADVICE if sign in said),
-        "look at the indentation, colons and quotes of this line and the one above",
-    )
-    return ProfileProblem(
-        file=file,
-        line=mark.line + 1 if mark is not None else 0,
-        message=f"not YAML ({said})",
-        advice=advice,
-    )
+    line = mark.line + 1 if mark is not None else 0
+    if any(re.match(r" *\t", written) for written in text.splitlines()[max(line - 1, 0) : line]):
+        advice = "indent with spaces, not with tabs"
+    else:
+        advice = next(
+            (advice for sign, advice in _SYNTAX_ADVICE if sign in said),
+            "look at the indentation, colons and quotes of this line and the one above",
+        )
+    return ProfileProblem(file=file, line=line, message=f"not YAML ({said})", advice=advice)
 
 
 def _child(node: yaml.Node | None, part: str | int) -> tuple[int, yaml.Node] | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from pydantic import AfterValidator, Field, model_validator
 
 from pdconsole.model.layout import LAYOUT_FORMS, LayoutError, parse_layout
 from pdconsole.model.workload import MeasurePolicy, Mode, Point
+from pdconsole.profiles.problem import one_of
 from pdconsole.profiles.section import (
     Bool,
     Count,
@@ -19,6 +20,7 @@ from pdconsole.profiles.section import (
     Section,
 )
 
+Level = TypeVar("Level", int, float)
 Strategy = Literal["pack", "spread", "manual"]
 
 
@@ -34,6 +36,17 @@ def _known_layout(text: str) -> str:
     return text
 
 
+def _distinct(values: list[Level]) -> list[Level]:
+    twice = next((value for value in values if values.count(value) > 1), None)
+    if twice is not None:
+        raise FieldError(
+            f"{twice:g} stands twice, and a point's file is named after it", "write it once"
+        )
+    return values
+
+
+Concurrencies = Annotated[list[Count], AfterValidator(_distinct)]
+RequestRates = Annotated[list[Positive], AfterValidator(_distinct)]
 LayoutText = Annotated[str, AfterValidator(_known_layout)]
 
 
@@ -89,8 +102,8 @@ class QuickProfile(Section):
 
     runs: list[LayoutText] = Field(min_length=1, examples=[["1P-TP2+3D-TP2", "4xTP2"]])
     modes: list[Mode] | None = None
-    concurrency: list[Count] = Field(default=[])
-    request_rate: list[Positive] = Field(default=[])
+    concurrency: Concurrencies = Field(default=[])
+    request_rate: RequestRates = Field(default=[])
     policy: PolicyProfile = PolicyProfile()
 
 
@@ -105,8 +118,8 @@ class ExperimentProfile(Section):
     modes: list[Mode] = Field(default=["mixed"], min_length=1)
     network: str = Field(examples=["cuda-ipc"])
     runs: list[ExperimentRun] = Field(min_length=1, examples=[[{"layout": "4xTP2"}]])
-    concurrency: list[Count] = Field(default=[])
-    request_rate: list[Positive] = Field(default=[])
+    concurrency: Concurrencies = Field(default=[])
+    request_rate: RequestRates = Field(default=[])
     policy: PolicyProfile = PolicyProfile()
     quick: QuickProfile | None = None
     seed: str | None = None  # of the prompts; default: the session's name
@@ -124,9 +137,10 @@ class ExperimentProfile(Section):
             for layout in self.quick.runs:
                 if parse_layout(layout) not in have:
                     raise FieldError(
-                        f"quick names {layout}, which is not among the runs",
-                        f"write one of {', '.join(run.layout for run in self.runs)}",
+                        f"{layout} is not among the runs",
+                        f"write {one_of([run.layout for run in self.runs])}",
                         "quick",
+                        "runs",
                     )
         return self
 

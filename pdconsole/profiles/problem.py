@@ -46,3 +46,8 @@ def suggest(word: str, known: Iterable[str], otherwise: str) -> str:
     """`did you mean X or Y?`, or `otherwise` where nothing is near."""
     near = difflib.get_close_matches(word, list(known), n=3, cutoff=0.6)
     return f"did you mean {' or '.join(near)}?" if near else otherwise
+
+
+def one_of(choices: Sequence[str]) -> str:
+    """`X`, or `one of X, Y, Z`."""
+    return ("" if len(choices) == 1 else "one of ") + ", ".join(choices)

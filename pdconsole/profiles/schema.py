@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from pdconsole.model.workload import Mode, Prompts, Workload
+from pdconsole.profiles.problem import one_of
 from pdconsole.profiles.section import (
     Bool,
     Count,
@@ -136,7 +137,7 @@ class ClusterProfile(Section):
         if self.client_node is not None and self.client_node not in names:
             raise FieldError(
                 f"{self.client_node} is not one of the nodes",
-                f"write one of {', '.join(names)}, or leave it out for {names[0]}",
+                f"write {one_of(names)}, or leave it out for {names[0]}",
                 "client_node",
             )
         return self

@@ -29,15 +29,15 @@ class Section(BaseModel):
 class FieldError(ValueError):
     """What is wrong with a value beyond its type, and what to write instead.
 
-    `field` names the culprit within the value that was checked: a field of a section, a key of a
+    `path` leads to the culprit within the value that was checked: fields of a section, keys of a
     mapping.
     """
 
-    def __init__(self, message: str, advice: str, field: str = "") -> None:
+    def __init__(self, message: str, advice: str, *path: str) -> None:
         super().__init__(f"{message}: {advice}")
         self.message = message
         self.advice = advice
-        self.field = field
+        self.path = path
 
 
 SECRET_MESSAGE = "this looks like a secret, and profiles are copied into recordings"
@@ -62,7 +62,7 @@ def refuse_secrets(values: dict[str, Any]) -> dict[str, Any]:
     """Raises FieldError for a key that looks like a secret, at any depth of mappings."""
     for key, value in values.items():
         if looks_secret(key):
-            raise FieldError(SECRET_MESSAGE, SECRET_ADVICE, field=key)
+            raise FieldError(SECRET_MESSAGE, SECRET_ADVICE, key)
         if isinstance(value, dict):
             refuse_secrets(value)
     return values

@@ -10,7 +10,7 @@ from pdconsole.profiles import references
 from pdconsole.profiles.document import Document, FieldPath
 from pdconsole.profiles.experiment import ExperimentProfile
 from pdconsole.profiles.loading import load
-from pdconsole.profiles.problem import KINDS, Kind, ProfileError, ProfileProblem, suggest
+from pdconsole.profiles.problem import KINDS, Kind, ProfileError, ProfileProblem, one_of, suggest
 from pdconsole.profiles.schema import ClusterProfile, ModelProfile, NetworkProfile, WorkloadProfile
 from pdconsole.profiles.section import Section
 
@@ -114,7 +114,7 @@ class Profiles:
         ) -> T | None:
             known = self.names(kind)
             if name not in known:
-                advice = suggest(name, known, f"write one of {', '.join(known)}")
+                advice = suggest(name, known, f"write {one_of(known)}")
                 problems.append(document.problem(field, f"no {kind} is named {name}", advice))
                 return None
             try:
@@ -133,7 +133,8 @@ class Profiles:
                 for field, name in references.network_fields(experiment)
             },
         )
-        return problems + list(references.misfits(experiment, document, named))
+        problems += references.misfits(experiment, document, named)
+        return sorted(problems, key=lambda problem: problem.line)
 
 
 def init_workspace(directory: Path) -> list[Path]:
