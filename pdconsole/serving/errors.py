@@ -21,3 +21,12 @@ class DeploymentError(ServingError):
         self.process = process
         self.node = node
         self.last_lines = last_lines
+
+    def also(self, sentence: str) -> DeploymentError:
+        """The same with one sentence more."""
+        return DeploymentError(
+            f"{self} {sentence}",
+            process=self.process,
+            node=self.node,
+            last_lines=self.last_lines,
+        )

@@ -9,7 +9,9 @@ import msgspec
 
 
 class Diagnosis(msgspec.Struct, frozen=True):
-    """Why a process ended: `what` and `advice` are clauses for people, `line` is its own word."""
+    """Why a process ended: `what` and `advice` are clauses for people, empty if the log shows no
+    known cause; `line` is the process's own word.
+    """
 
     what: str
     advice: str
@@ -153,7 +155,7 @@ def diagnose(log: str, exit_code: int | None) -> Diagnosis:
             "look at `dmesg` and `free -g` on the node",
         )
     line = causes[-1] if causes else (lines[-1] if lines else "")
-    return Diagnosis("", "read its log", line)
+    return Diagnosis("", "", line)
 
 
 def log_lines(log: str, most: int | None = None) -> tuple[str, ...]:

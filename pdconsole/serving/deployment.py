@@ -1,0 +1,142 @@
+"""Brings a planned run up, stage by stage, and takes it down again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
+
+from pdconsole.remote.errors import RemoteError
+from pdconsole.serving.errors import DeploymentError, ServingError
+from pdconsole.serving.plan import DeploymentPlan, PlannedProcess
+from pdconsole.serving.startup import Emit, Pace, Startup, outcomes, process_state
+
+if TYPE_CHECKING:
+    from pdconsole.remote.client import NodeClient
+
+__all__ = ["Pace", "start", "stop"]
+
+
+async def start(
+    plan: DeploymentPlan,
+    nodes: Mapping[str, NodeClient],
+    emit: Emit,
+    *,
+    startup_timeout_s: float,
+    log_offsets: Mapping[str, int] | None = None,
+    pace: Pace | None = None,
+) -> None:
+    """Returns when every process answers; each stage has `startup_timeout_s`.
+
+    A process that runs already under the same plan is adopted, one under another plan is
+    restarted. Every log is followed, from `log_offsets` (bytes, by process name) or its beginning.
+    Raises DeploymentError naming the process, its node and its last words; before that, and when
+    cancelled, everything of the plan is stopped.
+    """
+    startup = Startup(plan, nodes, emit, startup_timeout_s, log_offsets or {}, pace or Pace())
+    try:
+        await _bring_up(plan, nodes, startup)
+    except BaseException as error:
+        undoing = asyncio.ensure_future(_stop(plan, nodes, emit, told=startup.failed))
+        try:
+            # Shielded, so that a second cancellation cannot leave half of it running.
+            await asyncio.shield(undoing)
+        except DeploymentError as left:
+            if isinstance(error, DeploymentError):
+                raise error.also(str(left)) from error
+            error.add_note(str(left))
+        raise
+
+
+async def _bring_up(
+    plan: DeploymentPlan, nodes: Mapping[str, NodeClient], startup: Startup
+) -> None:
+    try:
+        await _lock(plan, nodes)
+        for stage in plan.stages:
+            await startup.bring_up(stage)
+    except RemoteError as error:
+        raise DeploymentError(str(error), node=error.node) from error
+
+
+async def stop(plan: DeploymentPlan, nodes: Mapping[str, NodeClient], emit: Emit) -> None:
+    """End the router, then the workers, see that they are gone, and free their slots.
+
+    What does not run is passed over. Every node is tried; raises DeploymentError naming what may
+    still run.
+    """
+    await _stop(plan, nodes, emit, told=frozenset())
+
+
+async def _lock(plan: DeploymentPlan, nodes: Mapping[str, NodeClient]) -> None:
+    for node in plan.nodes:
+        if node not in nodes:
+            raise DeploymentError(f"Node {node} is needed for run {plan.run} but not connected")
+    for node in plan.nodes:
+        slots = plan.slots_of(node)
+        if slots:
+            await nodes[node].lock(slots)
+
+
+async def _stop(
+    plan: DeploymentPlan,
+    nodes: Mapping[str, NodeClient],
+    emit: Emit,
+    *,
+    told: Collection[str],
+) -> None:
+    """`told`: names of processes whose end has been reported already."""
+    problems: dict[str, str] = {}  # node -> sentence
+    for stage in reversed(plan.stages):
+        here = [node for node in dict.fromkeys(p.node for p in stage) if node in nodes]
+        ended = await outcomes(
+            _stop_on(plan, [p for p in stage if p.node == node], nodes[node], emit, told)
+            for node in here
+        )
+        for node, outcome in zip(here, ended, strict=True):
+            if isinstance(outcome, (RemoteError, ServingError)):
+                problems[node] = str(outcome)
+            elif isinstance(outcome, BaseException):
+                raise outcome
+    for node in plan.nodes:
+        slots = plan.slots_of(node)
+        if slots and node in nodes and node not in problems:
+            try:
+                await nodes[node].unlock(slots)
+            except RemoteError as error:
+                problems[node] = str(error)
+    if problems:
+        raise DeploymentError(
+            f"Run {plan.run} could not be stopped everywhere. {' '.join(problems.values())} "
+            "Run `pdconsole clean` for that cluster; at the latest the lease ends what is left.",
+            node=next(iter(problems)),
+        )
+
+
+async def _stop_on(
+    plan: DeploymentPlan,
+    processes: list[PlannedProcess],
+    client: NodeClient,
+    emit: Emit,
+    told: Collection[str],
+) -> None:
+    by_token = {plan.token(process): process for process in processes}
+    running = {
+        info.token
+        for info in await client.processes()
+        if info.state == "running" and info.token in by_token
+    }
+    shown = [p for token, p in by_token.items() if token in running and p.name not in told]
+    for process in shown:
+        emit(process_state(plan, process, "stopping"))
+    # All of them, also those that look ended: children may have outlived them.
+    infos = {info.token: info for info in await client.stop(tuple(by_token))}
+    left = [
+        process.name
+        for token, process in by_token.items()
+        if token in infos and infos[token].state == "running"
+    ]
+    for process in shown:
+        emit(process_state(plan, process, "failed" if process.name in left else "stopped"))
+    if left:
+        raise DeploymentError(f"{' and '.join(left)} on {processes[0].node} did not end.")
