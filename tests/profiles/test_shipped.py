@@ -8,7 +8,7 @@ import pytest
 
 from pdconsole.model.layout import parse_layout
 from pdconsole.model.workload import Mode
-from pdconsole.profiles import EngineModel, ExperimentProfile, Profiles, SimLink
+from pdconsole.profiles import EngineModel, ExperimentProfile, Profiles, SimLink, init_workspace
 
 SWEEP_POINTS = ["conc4", "conc8", "conc16", "conc32", "conc48", "conc64"]
 
@@ -28,11 +28,18 @@ def test_no_shipped_profile_has_a_problem(shipped: Profiles) -> None:
     assert shipped.names("network") == ["cuda-ipc", "libfabric", "srd", "tcp"]
 
 
-def test_every_shipped_sweep_also_fits_the_template_of_a_real_cluster(shipped: Profiles) -> None:
-    p5 = shipped.cluster("p5-2node")
+def test_every_experiment_also_fits_the_template_of_a_real_cluster(tmp_path: Path) -> None:
+    init_workspace(tmp_path)
+    for path in (tmp_path / "profiles/experiments").iterdir():
+        text = path.read_text()
+        assert "cluster: embedded" in text
+        path.write_text(text.replace("cluster: embedded", "cluster: p5-2node"))
+    profiles = Profiles.open(tmp_path)
+    assert profiles.check() == []
+    p5 = profiles.cluster("p5-2node")
     assert not p5.simulated
     assert [node.dial_address for node in p5.nodes] == ["10.0.0.11", "10.0.0.12"]
-    assert p5.gpus == shipped.cluster("embedded").gpus == 16
+    assert p5.gpus == profiles.cluster("embedded").gpus == 16
 
 
 def test_the_ratio_sweep_is_six_layouts_and_two_on_request(shipped: Profiles) -> None:
@@ -57,8 +64,8 @@ def test_the_quick_ratio_sweep_is_short(shipped: Profiles) -> None:
 def test_tp_sweeps(shipped: Profiles, name: str) -> None:
     sweep = shipped.experiment(name)
     assert slugs(sweep) == ["8xtp1", "4xtp2", "2xtp4"]
-    modes: list[Mode] = ["mixed"] if name == "collocated-tp-sweep" else []
-    assert sweep.modes == (modes or ["prefill-only", "decode-only"])
+    one_phase: list[Mode] = ["prefill-only", "decode-only"]
+    assert sweep.modes == (one_phase if name == "tp-by-phase" else ["mixed"])
     assert {sweep.network_of(run) for run in sweep.runs} == {"cuda-ipc"}
     assert [point.id for point in sweep.points()] == SWEEP_POINTS
 
