@@ -1,0 +1,208 @@
+"""The columnar sidecar of a recording: its time series, block by block, append-only.
+
+A block is one line of JSON that says what follows, then that many bytes: the columns one after
+another as little-endian float64, deflated. A missing number is NaN; a column without any number in
+a block is not there at all. All that is in here comes from the recording; if the file is lost, or
+lags behind after a crash, `SeriesWriter` makes it good from there.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from pdconsole.journal.errors import JournalError
+from pdconsole.journal.files import AppendOnlyFile
+from pdconsole.journal.reader import read_events
+from pdconsole.model.events import Event
+from pdconsole.model.series import SeriesFold, SeriesKey, SeriesRow
+
+BLOCK_ROWS = 256
+
+Numbers: TypeAlias = NDArray[np.float64]
+
+
+class BlockHead(msgspec.Struct, frozen=True):
+    key: tuple[str, ...]
+    columns: tuple[str, ...]  # "seq" and "t" first
+    rows: int
+    seq: int  # of the last row
+    bytes: int  # of the deflated columns
+
+
+class Series(msgspec.Struct, frozen=True):
+    """One table: `seq`, `t` (session seconds) and every column are equally long; NaN is no number.
+
+    Rows are in the order of the recording; after a lost connection t may go back.
+    """
+
+    key: SeriesKey
+    seq: NDArray[np.int64]
+    t: Numbers
+    columns: dict[str, Numbers]
+
+    def __len__(self) -> int:
+        return len(self.t)
+
+
+_encoder = msgspec.json.Encoder()
+_head_decoder = msgspec.json.Decoder(BlockHead)
+
+
+class SeriesWriter:
+    """Keeps the sidecar of a recording. Opening it brings it up to date with `events_path`.
+
+    Raises JournalError when the file cannot be written or another writer has it.
+    """
+
+    def __init__(self, path: Path, events_path: Path) -> None:
+        self._rows: dict[SeriesKey, list[SeriesRow]] = {}
+        self._stored: dict[SeriesKey, int] = {}
+        self._fold = SeriesFold()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise JournalError(f"cannot make {path.parent}: {e.strerror}") from e
+        self._file = AppendOnlyFile(path, exclusive=True)
+        try:
+            end = 0
+            for head, start in _heads(path):
+                self._stored[head.key] = head.seq
+                end = start + head.bytes
+            self._file.cut(end)
+            if events_path.exists():
+                for event in read_events(events_path):
+                    self.add(event)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def add(self, event: Event) -> None:
+        """Take what the event contributes; what is stored already is not stored again."""
+        row = self._fold.row(event)
+        if row is None or row.seq <= self._stored.get(row.key, 0):
+            return
+        rows = self._rows.setdefault(row.key, [])
+        rows.append(row)
+        if len(rows) >= BLOCK_ROWS:
+            self._write(row.key)
+
+    def flush(self) -> None:
+        """Write what has gathered. Each block has a head, so not more often than needed."""
+        for key in list(self._rows):
+            self._write(key)
+
+    def _write(self, key: SeriesKey) -> None:
+        rows = self._rows[key]
+        self._file.append(_block(key, rows))
+        self._stored[key] = rows[-1].seq
+        del self._rows[key]
+
+    def close(self) -> None:
+        try:
+            self.flush()
+            self._file.sync()
+        finally:
+            self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def read_series(path: Path, keys: Iterable[SeriesKey] | None = None) -> dict[SeriesKey, Series]:
+    """The tables of a sidecar, or those of some keys only; a torn tail is left out.
+
+    An absent file has no tables: `SeriesWriter` makes it anew. Raises JournalError for a damaged
+    one.
+    """
+    wanted = None if keys is None else frozenset(keys)
+    blocks: dict[SeriesKey, list[tuple[BlockHead, Numbers]]] = {}
+    if not path.exists():
+        return {}
+    with path.open("rb") as file:
+        for head, start in _heads(path):
+            if wanted is None or head.key in wanted:
+                file.seek(start)
+                numbers = _numbers(path, head, file.read(head.bytes))
+                blocks.setdefault(head.key, []).append((head, numbers))
+    return {key: _joined(key, found) for key, found in blocks.items()}
+
+
+def series_keys(path: Path) -> list[SeriesKey]:
+    """Which tables a sidecar has, in the order of their first rows; reads no numbers."""
+    return list(dict.fromkeys(head.key for head, _ in _heads(path))) if path.exists() else []
+
+
+def _block(key: SeriesKey, rows: list[SeriesRow]) -> bytes:
+    names = tuple(dict.fromkeys(name for row in rows for name in row.values))
+    numbers = np.full((2 + len(names), len(rows)), np.nan, dtype="<f8")
+    for i, row in enumerate(rows):
+        numbers[0, i] = row.seq
+        numbers[1, i] = row.t
+        for j, name in enumerate(names, 2):
+            if name in row.values:
+                numbers[j, i] = row.values[name]
+    payload = zlib.compress(numbers.tobytes())
+    head = BlockHead(key, ("seq", "t", *names), len(rows), rows[-1].seq, len(payload))
+    return _encoder.encode(head) + b"\n" + payload
+
+
+def _numbers(path: Path, head: BlockHead, payload: bytes) -> Numbers:
+    """One row of numbers for each column."""
+    try:
+        numbers = np.frombuffer(zlib.decompress(payload), dtype="<f8")
+        return numbers.reshape(len(head.columns), head.rows)
+    except (zlib.error, ValueError) as e:
+        raise _damaged(path) from e
+
+
+def _joined(key: SeriesKey, blocks: list[tuple[BlockHead, Numbers]]) -> Series:
+    rows = sum(head.rows for head, _ in blocks)
+    names = dict.fromkeys(name for head, _ in blocks for name in head.columns)
+    columns = {name: np.full(rows, np.nan) for name in names}
+    at = 0
+    for head, numbers in blocks:
+        for name, values in zip(head.columns, numbers, strict=True):
+            columns[name][at : at + head.rows] = values
+        at += head.rows
+    return Series(key, columns.pop("seq").astype(np.int64), columns.pop("t"), columns)
+
+
+def _heads(path: Path) -> Iterator[tuple[BlockHead, int]]:
+    """The heads of the whole blocks, each with the offset of its numbers."""
+    with path.open("rb") as file:
+        size = path.stat().st_size
+        start = 0
+        while line := file.readline():
+            start += len(line)
+            try:
+                head = _head_decoder.decode(line)
+            except msgspec.MsgspecError as e:
+                if line.endswith(b"\n"):
+                    raise _damaged(path) from e
+                return
+            if start + head.bytes > size:
+                return
+            yield head, start
+            start = file.seek(head.bytes, 1)
+
+
+def _damaged(path: Path) -> JournalError:
+    return JournalError(
+        f"{path} is damaged; delete it, and it is made again from the recording beside it"
+    )

@@ -1,0 +1,166 @@
+"""Which time series an event contributes to; pure.
+
+A series is a table: a kind and whom it is about, with a row of named numbers a sample. Counters
+stay cumulative as the source counts them; whoever draws a rate takes differences.
+
+    kind    of             columns
+    gpus    node           `0.util_pct`, `0.memory_used_mib`, `0.temperature_c`, `0.power_w`, `1.…`
+    nics    node           `<device>.<counter>`
+    worker  run, process   running, waiting, kv_usage, …, as in WorkerSampled
+    nixl    run, process   bytes, transfers, xfer_s, …, as in NixlSampled
+    point   run, point     dt_s, in_flight, sent, finished, errors, tokens, and percentiles of the
+                           tick: ttft_p50, ttft_p90, ttft_p99, … for ttft, tpot, itl, e2el (ms)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import msgspec
+
+from pdconsole.model import events as ev
+from pdconsole.model.statistics import percentiles_of_histogram
+
+SeriesKey: TypeAlias = tuple[str, ...]  # ("worker", "1", "P1")
+
+_QUANTILES = (50, 90, 99)
+
+
+class SeriesRow(msgspec.Struct, frozen=True):
+    """One sample: a number for each column that the event has; what it lacks is left out."""
+
+    key: SeriesKey
+    seq: int
+    t: float  # session seconds at which the sample was taken, as well as the clocks are known
+    values: dict[str, float]
+
+
+class SeriesFold:
+    """Turns events, in the order of the recording, into rows.
+
+    It remembers the nodes' clocks and which node a process is on, because a sample that comes late
+    (a connection was lost for a while) belongs where it was taken and not where it arrived.
+    """
+
+    def __init__(self) -> None:
+        self._offsets: dict[str, float] = {}
+        self._nodes: dict[tuple[str, str], str] = {}
+
+    def row(self, event: ev.Event) -> SeriesRow | None:
+        """The row of this event, or None when it has none."""
+        if isinstance(event, ev.NodeClock):
+            self._offsets[event.node] = event.offset_s
+        elif isinstance(event, ev.ProcessState):
+            self._nodes[event.run, event.process] = event.node
+        elif isinstance(event, ev.EpochOpened):
+            self._offsets.clear()  # session time was set anew
+        sample = _SAMPLES.get(type(event))
+        if sample is None:
+            return None
+        key, values = sample(event)
+        return SeriesRow(key, event.seq, self._taken_at(event), values)
+
+    def _taken_at(self, event: Any) -> float:
+        if isinstance(event, ev.GpusSampled | ev.NicsSampled):
+            node = event.node
+        else:
+            process = "driver" if isinstance(event, ev.PointTick) else event.process
+            node = self._nodes.get((event.run, process), "")
+        arrived: float = event.t
+        offset = self._offsets.get(node)
+        # A sample cannot have been taken after it arrived.
+        return arrived if offset is None else min(arrived, event.node_t - offset)
+
+
+_Sample: TypeAlias = tuple[SeriesKey, dict[str, float]]
+
+
+def _gpus(event: ev.GpusSampled) -> _Sample:
+    values: dict[str, float] = {}
+    for gpu in event.gpus:
+        for name in ("util_pct", "memory_used_mib", "temperature_c", "power_w"):
+            _put(values, f"{gpu.index}.{name}", getattr(gpu, name))
+    return ("gpus", event.node), values
+
+
+def _nics(event: ev.NicsSampled) -> _Sample:
+    values = {
+        f"{device}.{counter}": float(value)
+        for device, counters in event.counters.items()
+        for counter, value in counters.items()
+    }
+    return ("nics", event.node), values
+
+
+_WORKER_COLUMNS = (
+    "running",
+    "waiting",
+    "kv_usage",
+    "preemptions",
+    "prompt_tokens",
+    "generation_tokens",
+    "prefix_cache_queries",
+    "prefix_cache_hits",
+    "local_compute_tokens",
+    "late_ms",
+)
+_NIXL_COLUMNS = (
+    "bytes",
+    "transfers",
+    "xfer_s",
+    "post_s",
+    "failed_transfers",
+    "failed_notifications",
+    "expired",
+    "notifications_after_expiry",
+)
+_POINT_COLUMNS = (
+    "dt_s",
+    "in_flight",
+    "sent",
+    "finished",
+    "errors",
+    "input_tokens",
+    "output_tokens",
+    "late_ms",
+    "cpu_pct",
+)
+
+
+def _worker(event: ev.WorkerSampled) -> _Sample:
+    return ("worker", event.run, event.process), _numbers(event, _WORKER_COLUMNS)
+
+
+def _nixl(event: ev.NixlSampled) -> _Sample:
+    return ("nixl", event.run, event.process), _numbers(event, _NIXL_COLUMNS)
+
+
+def _point(event: ev.PointTick) -> _Sample:
+    values = _numbers(event, _POINT_COLUMNS)
+    for name in ("ttft", "tpot", "itl", "e2el"):
+        found = percentiles_of_histogram(getattr(event, name), _QUANTILES)
+        for q, value in zip(_QUANTILES, found, strict=True):
+            _put(values, f"{name}_p{q}", value)
+    return ("point", event.run, event.point), values
+
+
+def _numbers(event: ev.Event, columns: tuple[str, ...]) -> dict[str, float]:
+    values: dict[str, float] = {}
+    for column in columns:
+        _put(values, column, getattr(event, column))
+    return values
+
+
+def _put(values: dict[str, float], name: str, value: float | None) -> None:
+    if value is not None:
+        values[name] = float(value)
+
+
+_SAMPLES: dict[type[ev.Event], Callable[[Any], _Sample]] = {
+    ev.GpusSampled: _gpus,
+    ev.NicsSampled: _nics,
+    ev.WorkerSampled: _worker,
+    ev.NixlSampled: _nixl,
+    ev.PointTick: _point,
+}
