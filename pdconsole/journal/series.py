@@ -21,10 +21,13 @@ from numpy.typing import NDArray
 from pdconsole.journal.errors import JournalError
 from pdconsole.journal.files import AppendOnlyFile
 from pdconsole.journal.reader import read_events
+from pdconsole.journal.session import EVENTS
 from pdconsole.model.events import Event
 from pdconsole.model.series import SeriesFold, SeriesKey, SeriesRow
 
 BLOCK_ROWS = 256
+# Rows wait this long, in session seconds, for others to share a block with.
+LONGEST_WAIT_S = 10.0
 
 Numbers: TypeAlias = NDArray[np.float64]
 
@@ -57,15 +60,18 @@ _head_decoder = msgspec.json.Decoder(BlockHead)
 
 
 class SeriesWriter:
-    """Keeps the sidecar of a recording. Opening it brings it up to date with `events_path`.
+    """Keeps the sidecar of a recording; opening it brings it up to date with the recording.
 
     Raises JournalError when the file cannot be written or another writer has it.
     """
 
-    def __init__(self, path: Path, events_path: Path) -> None:
+    def __init__(self, path: Path, events_path: Path | None = None) -> None:
+        """`events_path`: the recording; by default that of the session directory `path` is in."""
+        events_path = events_path or path.parent.parent / EVENTS
         self._rows: dict[SeriesKey, list[SeriesRow]] = {}
         self._stored: dict[SeriesKey, int] = {}
         self._fold = SeriesFold()
+        self._t = 0.0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as e:
@@ -86,6 +92,7 @@ class SeriesWriter:
 
     def add(self, event: Event) -> None:
         """Take what the event contributes; what is stored already is not stored again."""
+        self._t = event.t
         row = self._fold.row(event)
         if row is None or row.seq <= self._stored.get(row.key, 0):
             return
@@ -95,9 +102,10 @@ class SeriesWriter:
             self._write(row.key)
 
     def flush(self) -> None:
-        """Write what has gathered. Each block has a head, so not more often than needed."""
-        for key in list(self._rows):
-            self._write(key)
+        """Write what has waited long enough; may be called as often as is convenient."""
+        for key, rows in list(self._rows.items()):
+            if self._t - rows[0].t >= LONGEST_WAIT_S:
+                self._write(key)
 
     def _write(self, key: SeriesKey) -> None:
         rows = self._rows[key]
@@ -106,8 +114,10 @@ class SeriesWriter:
         del self._rows[key]
 
     def close(self) -> None:
+        """Write all that has gathered, and let the file go."""
         try:
-            self.flush()
+            for key in list(self._rows):
+                self._write(key)
             self._file.sync()
         finally:
             self._file.close()
