@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 from pdconsole.remote.errors import RemoteError
 from pdconsole.serving.errors import DeploymentError, ServingError
 from pdconsole.serving.plan import DeploymentPlan, PlannedProcess
-from pdconsole.serving.startup import Emit, Pace, Startup, outcomes, process_state
+from pdconsole.serving.startup import Emit, Pace, Startup, answers_health, outcomes, process_state
 
 if TYPE_CHECKING:
     from pdconsole.remote.client import NodeClient
 
-__all__ = ["Pace", "start", "stop"]
+__all__ = ["Pace", "is_healthy", "start", "stop"]
 
 
 async def start(
@@ -23,17 +23,17 @@ async def start(
     emit: Emit,
     *,
     startup_timeout_s: float,
-    log_offsets: Mapping[str, int] | None = None,
+    log_offset: Callable[[PlannedProcess], int] = lambda _: 0,
     pace: Pace | None = None,
 ) -> None:
     """Returns when every process answers; each stage has `startup_timeout_s`.
 
     A process that runs already under the same plan is adopted, one under another plan is
-    restarted. Every log is followed, from `log_offsets` (bytes, by process name) or its beginning.
+    restarted. Every process's log is followed from its `log_offset`, in bytes.
     Raises DeploymentError naming the process, its node and its last words; before that, and when
     cancelled, everything of the plan is stopped.
     """
-    startup = Startup(plan, nodes, emit, startup_timeout_s, log_offsets or {}, pace or Pace())
+    startup = Startup(plan, nodes, emit, startup_timeout_s, log_offset, pace or Pace())
     try:
         await _bring_up(plan, nodes, startup)
     except BaseException as error:
@@ -46,6 +46,15 @@ async def start(
                 raise error.also(str(left)) from error
             error.add_note(str(left))
         raise
+
+
+async def is_healthy(plan: DeploymentPlan, nodes: Mapping[str, NodeClient]) -> bool:
+    """Whether every process of the plan answers now; an unreachable node does not."""
+    pace = Pace()
+    answers = await asyncio.gather(
+        *(answers_health(p, nodes[p.node], pace.health_timeout_s) for p in plan.processes)
+    )
+    return all(answers)
 
 
 async def _bring_up(

@@ -45,14 +45,14 @@ class Startup:
         nodes: Mapping[str, NodeClient],
         emit: Emit,
         timeout_s: float,
-        log_offsets: Mapping[str, int],
+        log_offset: Callable[[PlannedProcess], int],
         pace: Pace,
     ) -> None:
         self._plan = plan
         self._nodes = nodes
         self._emit = emit
         self._timeout_s = timeout_s
-        self._log_offsets = log_offsets
+        self._log_offset = log_offset
         self._pace = pace
         self._up: list[PlannedProcess] = []  # started or adopted, in this order
         self._adopted: set[str] = set()
@@ -74,7 +74,10 @@ class Startup:
         pending = list(processes)
         while pending:
             await self._look_for_the_dead()
-            healthy = await asyncio.gather(*(self._is_healthy(p) for p in pending))
+            wait_s = self._pace.health_timeout_s
+            healthy = await asyncio.gather(
+                *(answers_health(p, self._nodes[p.node], wait_s) for p in pending)
+            )
             for process, ready in zip(tuple(pending), healthy, strict=True):
                 if ready:
                     pending.remove(process)
@@ -101,7 +104,7 @@ class Startup:
             self._fail(process, f"{process.name} could not be started. {error}", ())
         if process.name not in self._adopted:
             self._log_begins[process.name] = info.log_size
-        await client.follow(token, log_offset=self._log_offsets.get(process.name, 0))
+        await client.follow(token, log_offset=self._log_offset(process))
         self._tell(process, "loading")
 
     async def _digest(self, process: PlannedProcess) -> str:
@@ -146,16 +149,6 @@ class Startup:
         if lines[0] != self._last_line.get(process.name):
             self._last_line[process.name] = lines[0]
             self._tell(process, "loading")
-
-    async def _is_healthy(self, process: PlannedProcess) -> bool:
-        client = self._nodes[process.node]
-        try:
-            reply = await client.http(
-                "GET", process.health_url, timeout_s=self._pace.health_timeout_s
-            )
-        except RemoteError:
-            return False  # not listening yet; what is wrong with a node shows in its processes
-        return reply.status == 200
 
     async def _infos(self, nodes: Iterable[str]) -> dict[str, ProcessInfo]:
         lists = await asyncio.gather(*(self._nodes[node].processes() for node in nodes))
@@ -225,6 +218,15 @@ def process_state(
         message=message,
         last_log=last_log,
     )
+
+
+async def answers_health(process: PlannedProcess, client: NodeClient, timeout_s: float) -> bool:
+    """Whether the process says 200 to its own node."""
+    try:
+        reply = await client.http("GET", process.health_url, timeout_s=timeout_s)
+    except RemoteError:
+        return False  # not listening; what is wrong with a node shows in its processes
+    return reply.status == 200
 
 
 async def outcomes(jobs: Iterable[Coroutine[Any, Any, T]]) -> list[T | BaseException]:
