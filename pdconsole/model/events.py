@@ -337,5 +337,6 @@ def decode(line: bytes) -> AnyEvent | None:
 
 
 KNOWN_TYPES = frozenset(
-    str(c.__struct_config__.tag) for c in AnyEvent.__args__  # type: ignore[attr-defined]
+    str(c.__struct_config__.tag)
+    for c in AnyEvent.__args__  # type: ignore[attr-defined]
 )

@@ -39,6 +39,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     wanted_requests: int | None = None  # the policy's least number of requests in the window
     input_len: int | None = None
     output_len: int | None = None
+    without_usage: int | None = None  # requests whose answer held no token counts
     wrong_input_lens: int | None = None  # requests whose usage names another prompt length
     wrong_output_lens: int | None = None
     ttft_p50_ms: float | None = None
@@ -71,6 +72,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     simulated_late_ms: float = 10.0
     late_ms: float = 10.0
     cold_hit_rate: float = 0.01
+    primed_hit_rate: float = 0.8  # decode by prefix cache, of prompts that are at least:
+    long_prompt: int = 1024
     error_rate_bad: float = 0.05
     requests_for_p99: int = 100
     tail_ratio: float = 5.0  # p99 TTFT to median, together with:
@@ -119,6 +122,12 @@ def _window(e: Evidence, limits: Limits) -> Iterator[Flag]:
 
 
 def _lengths(e: Evidence, limits: Limits) -> Iterator[Flag]:
+    if e.without_usage:
+        yield Flag(
+            name="no-usage",
+            evidence=f"{e.without_usage} answers came without the server's token counts: their"
+            " prompt tokens are missing, their output tokens are events",
+        )
     if e.wrong_input_lens:
         yield Flag(
             name="prompt-tokens",
@@ -140,6 +149,7 @@ def _prefix_cache(e: Evidence, limits: Limits) -> Iterator[Flag]:
             " answered from the prefix cache",
             weight="info",
         )
+        yield from _cache_misses(e, limits)
         return
     if not e.prefix_query_tokens or e.prefix_hit_tokens is None:
         return
@@ -151,6 +161,20 @@ def _prefix_cache(e: Evidence, limits: Limits) -> Iterator[Flag]:
         name="prefix-cache-hits",
         evidence=f"{_percent(rate)} of the prompt tokens came from the prefix cache{why}",
     )
+
+
+def _cache_misses(e: Evidence, limits: Limits) -> Iterator[Flag]:
+    """Where each prompt was primed, all but the last block of it should be a hit."""
+    if not e.prefix_query_tokens or e.prefix_hit_tokens is None or not e.input_len:
+        return
+    rate = e.prefix_hit_tokens / e.prefix_query_tokens
+    if e.input_len >= limits.long_prompt and rate < limits.primed_hit_rate:
+        yield Flag(
+            name="prefix-cache-misses",
+            evidence=f"only {_percent(rate)} of the prompt tokens came from the prefix cache, so"
+            " prefills are in the numbers",
+            weight="bad",
+        )
 
 
 def _handshakes(e: Evidence, limits: Limits) -> Iterator[Flag]:

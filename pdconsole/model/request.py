@@ -18,6 +18,7 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: tuple[int, ...] = ()
     request_rate: tuple[float, ...] = ()
     network: str | None = None
+    placement: Literal["pack", "spread"] | None = None  # of layouts the experiment does not list
     quick: bool = False
     with_optional: bool = False  # the profile's optional runs too
     min_window_s: float | None = None
@@ -48,4 +49,5 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     pid: int = 0
     workspace: str = ""
     session: str = ""  # the session this is about, or the one that is open
-    notes: tuple[str, ...] = ()
+    last_session: str = ""  # the one that ended last in this runner, and how
+    last_message: str = ""

@@ -1,0 +1,3 @@
+from pdconsole.cli import main
+
+main()

@@ -1,0 +1,473 @@
+"""The commands. Thin: each parses its words, calls one part, prints, and says how it went.
+
+Nothing but click is imported before a command needs it, so that `--help` is there at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from pdconsole import __version__, exit_codes
+
+if TYPE_CHECKING:
+    from pdconsole.model.request import Call, Reply, RunRequest
+    from pdconsole.model.state import State
+
+WORKSPACE_VARIABLE = "PDCONSOLE_WORKSPACE"
+
+
+class Failed(click.ClickException):
+    """One sentence for a person on stderr, exit code CANNOT."""
+
+    exit_code = exit_codes.CANNOT
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"pdconsole: {self.message}", err=True)
+
+
+class Commands(click.Group):
+    """Turns the sentences of our parts' exceptions into exit codes, and nothing else."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except KeyboardInterrupt:
+            raise click.Abort from None
+        except BrokenPipeError:
+            # The reader of our output left; say nothing more, to nobody.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(exit_codes.OK)
+        except Exception as e:
+            if _is_for_people(e):
+                raise Failed(str(e)) from e
+            raise
+
+
+def _is_for_people(error: Exception) -> bool:
+    """Whether str(error) is a sentence for people: true of the one exception class of each part."""
+    from pdconsole.runner.client import RunnerError
+
+    if isinstance(error, RunnerError):
+        return True
+    from pdconsole.runner.user_errors import USER_ERRORS
+
+    return isinstance(error, USER_ERRORS)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="%(version)s")
+@click.option(
+    "-w",
+    "--workspace",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar=WORKSPACE_VARIABLE,
+    default=Path(),
+    show_envvar=True,
+    help="Directory with profiles/, sessions/ and bm_results/. Default: the current directory.",
+)
+@click.pass_context
+def cli(ctx: click.Context, workspace: Path) -> None:
+    """Explore prefill:decode disaggregation of vLLM: place, launch over ssh, load, watch, record,
+    compare, decide."""
+    if not workspace.is_dir():
+        raise Failed(f"{workspace} is no directory; make a workspace with `pdconsole init DIR`")
+    ctx.obj = workspace.resolve()
+
+
+def main() -> None:
+    cli(prog_name="pdconsole")
+
+
+# --- running ---
+
+
+@cli.command()
+@click.argument("experiment", required=False)
+@click.option("--cluster", help="Cluster profile; default: the experiment's.")
+@click.option("--layout", "layouts", multiple=True, help="Only this layout; may be repeated.")
+@click.option("--concurrency", multiple=True, type=int, help="Closed-loop point; may be repeated.")
+@click.option("--request-rate", multiple=True, type=float, help="Open-loop point, requests/s.")
+@click.option("--network", help="Network profile for every run.")
+@click.option("--placement", type=click.Choice(["pack", "spread"]), help="Of layouts you name.")
+@click.option("--quick", is_flag=True, help="The experiment's short form.")
+@click.option("--with-optional", is_flag=True, help="The experiment's optional layouts too.")
+@click.option("--min-window", "min_window_s", type=float, help="Shortest window of a point, s.")
+@click.option("--ignore-checks", is_flag=True, help="Go on although a hard check failed; recorded.")
+@click.option("--resume", "resumed", metavar="SESSION", help="Go on where SESSION ended.")
+@click.option("--detach", is_flag=True, help="Return as soon as the runner has begun.")
+@click.option("--plain", is_flag=True, help="Plain lines, no progress bar.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON summary on stdout, lines on stderr.")
+@click.option("--export-sh", "export", is_flag=True, help="Write a shell script of it instead.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Its file.")
+@click.pass_obj
+def run(
+    workspace: Path,
+    experiment: str | None,
+    resumed: str | None,
+    detach: bool,
+    plain: bool,
+    as_json: bool,
+    export: bool,
+    output: Path | None,
+    **asked: Any,
+) -> None:
+    """Carry out EXPERIMENT: every layout deployed, measured and recorded.
+
+    The work is done by a background process, which goes on when this one is closed. Ctrl-C asks it
+    for an orderly stop, a second Ctrl-C ends it at once; both leave nothing running on any node.
+    """
+    if (experiment is None) == (resumed is None):
+        raise click.UsageError("name an EXPERIMENT, or --resume SESSION")
+    if resumed is not None and (export or any(v for k, v in asked.items() if k != "ignore_checks")):
+        raise click.UsageError(
+            "--resume goes on with what the session was asked; leave out the rest"
+        )
+    if resumed is not None:
+        call = _resume_call(workspace, resumed, asked["ignore_checks"])
+    else:
+        request = _request(experiment or "", asked)
+        if export:
+            _export(workspace, request, output)
+            return
+        call = _run_call(request)
+    reply = _call(workspace, call, start=True)
+    if detach:
+        _say_detached(workspace, reply, as_json)
+        return
+    _follow_to_the_end(workspace, reply.session, plain=plain, as_json=as_json)
+
+
+def _request(experiment: str, asked: dict[str, Any]) -> RunRequest:
+    import shlex
+
+    from pdconsole.model.request import RunRequest
+
+    command = shlex.join(["pdconsole", *sys.argv[1:]])
+    return RunRequest(experiment=experiment, command=command, **asked)
+
+
+def _run_call(request: RunRequest) -> Call:
+    from pdconsole.model.request import Call
+
+    return Call(command="run", run=request)
+
+
+def _resume_call(workspace: Path, session: str, ignore_checks: bool) -> Call:
+    from pdconsole.journal import SessionDir
+    from pdconsole.model.request import Call
+
+    name = SessionDir.find(workspace, session).name
+    return Call(command="resume", session=name, ignore_checks=ignore_checks)
+
+
+def _call(workspace: Path, call: Call, *, start: bool = False) -> Reply:
+    from pdconsole.runner.client import RunnerError, connect, connect_or_start
+
+    client = connect_or_start(workspace) if start else connect(workspace)
+    if client is None:
+        raise RunnerError("nothing is running in this workspace; see `pdconsole sessions`")
+    with client:
+        return client.call(call)
+
+
+def _say_detached(workspace: Path, reply: Reply, as_json: bool) -> None:
+    if as_json:
+        _print_json({"session": reply.session, "path": str(workspace / "sessions" / reply.session)})
+    else:
+        click.echo(f"{reply.session} has begun; follow it with `pdconsole watch`")
+
+
+def _export(workspace: Path, request: RunRequest, output: Path | None) -> None:
+    from pdconsole.runner.export import export_experiment
+
+    for path in export_experiment(workspace, request, output):
+        click.echo(f"wrote {path}")
+
+
+def _follow_to_the_end(workspace: Path, name: str, *, plain: bool, as_json: bool) -> None:
+    from pdconsole.journal import SessionDir
+    from pdconsole.ui.follow import Interrupts, follow
+
+    session = SessionDir.find(workspace, name)
+    out = sys.stderr if as_json else sys.stdout
+    with Interrupts(lambda count: _stop_by_key(workspace, count)):
+        state = follow(session, _display(out, plain=plain))
+    _end_by_state(workspace, state, as_json=as_json)
+
+
+def _display(out: Any, *, plain: bool) -> Any:
+    from pdconsole.ui.follow import PlainDisplay, ProgressDisplay
+
+    return PlainDisplay(out) if plain or not out.isatty() else ProgressDisplay(out)
+
+
+def _stop_by_key(workspace: Path, count: int) -> None:
+    from pdconsole.model.request import Call
+    from pdconsole.runner.client import RunnerError
+
+    now = count > 1
+    says = "ending it at once" if now else "stopping in order; Ctrl-C again ends it at once"
+    click.echo(f"\n{says}", err=True)
+    try:
+        _call(workspace, Call(command="stop", now=now))
+    except RunnerError as e:
+        click.echo(f"pdconsole: {e}", err=True)
+
+
+def _end_by_state(workspace: Path, state: State, *, as_json: bool) -> NoReturn:
+    from pdconsole.ui.summary import session_summary, summary_text
+
+    if as_json:
+        _print_json(session_summary(workspace, state))
+    else:
+        click.echo(summary_text(workspace, state))
+    code = {
+        "finished": exit_codes.OK,
+        "stopped": exit_codes.STOPPED,
+        "broken-off": exit_codes.BROKEN_OFF,
+    }.get(state.status, exit_codes.SESSION_FAILED)
+    sys.exit(code)
+
+
+def _print_json(value: Any) -> None:
+    import json
+
+    click.echo(json.dumps(value, indent=2))
+
+
+@cli.command()
+@click.argument("session", required=False, default="")
+@click.option("--plain", is_flag=True, help="Plain lines, no progress bar.")
+@click.option("--from-start", is_flag=True, help="Everything recorded so far first.")
+@click.pass_obj
+def watch(workspace: Path, session: str, plain: bool, from_start: bool) -> None:
+    """Follow SESSION (default: the newest); one that has ended is shown from its start.
+
+    Watching costs the experiment nothing, and ending the watch does not end it.
+    """
+    from pdconsole.journal import SessionDir
+    from pdconsole.ui.follow import follow
+
+    directory = SessionDir.find(workspace, session)
+    whole = from_start or not directory.is_held()
+    state = follow(directory, _display(sys.stdout, plain=plain), from_start=whole)
+    _end_by_state(workspace, state, as_json=False)
+
+
+def _steer(workspace: Path, says: str, **call: Any) -> None:
+    from pdconsole.model.request import Call
+
+    reply = _call(workspace, Call(**call))
+    click.echo(f"{reply.session}: {says}")
+
+
+@cli.command()
+@click.option("--now", is_flag=True, help="End it at once instead of in order.")
+@click.pass_obj
+def stop(workspace: Path, now: bool) -> None:
+    """Stop the running session; nothing of it stays on any node."""
+    _steer(workspace, "ending at once" if now else "stopping", command="stop", now=now)
+
+
+@cli.command()
+@click.pass_obj
+def pause(workspace: Path) -> None:
+    """Pause the running session after the current point; its workers stay up."""
+    _steer(workspace, "pauses after this point", command="pause")
+
+
+@cli.command()
+@click.pass_obj
+def resume(workspace: Path) -> None:
+    """Go on with the paused session. (One that has ended: `run --resume SESSION`.)"""
+    _steer(workspace, "goes on", command="unpause")
+
+
+@cli.command()
+@click.option("--layout", is_flag=True, help="The rest of this layout, not just this point.")
+@click.pass_obj
+def skip(workspace: Path, layout: bool) -> None:
+    """Skip the current point, or the rest of the current layout."""
+    scope = "layout" if layout else "point"
+    _steer(workspace, f"skips this {scope}", command="skip", scope=scope)
+
+
+# --- looking ---
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True)
+@click.pass_obj
+def sessions(workspace: Path, as_json: bool) -> None:
+    """List the workspace's sessions, the newest first."""
+    from pdconsole.journal import list_sessions
+    from pdconsole.ui.tables import sessions_table
+
+    found = list_sessions(workspace)
+    if as_json:
+        import msgspec
+
+        _print_json(msgspec.to_builtins(found))
+        return
+    click.echo(sessions_table(found, width=_width()))
+
+
+def _width() -> int:
+    import shutil
+
+    return shutil.get_terminal_size((120, 40)).columns
+
+
+@cli.command()
+@click.argument("layout", required=False)
+@click.option("--cluster", help="Nodes and GPUs of this cluster profile.")
+@click.option("--nodes", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--gpus-per-node", type=click.IntRange(1), default=8, show_default=True)
+@click.option("--tp", default="1,2,4,8", show_default=True, help="TP degrees to use.")
+@click.option("--vllm", "version", default="0.33.0", show_default=True, help="Rules of this vLLM.")
+@click.option("--model", default="gpt-oss-120b", show_default=True, help="For its KV heads.")
+@click.option("--kind", type=click.Choice(["all", "pd", "collocated"]), default="all")
+@click.option("--ep", is_flag=True, help="Expert-parallel layouts too.")
+@click.option("--gpus", type=click.IntRange(1), help="Only layouts of exactly so many GPUs.")
+@click.option("--json", "as_json", is_flag=True)
+@click.pass_obj
+def layouts(workspace: Path, layout: str | None, as_json: bool, **asked: Any) -> None:
+    """List every feasible layout; or explain one LAYOUT: its forms, GPUs and whether it fits."""
+    from pdconsole.ui.layouts import explain_layout, feasible_layouts, layouts_text
+
+    tp_degrees = _integers(asked.pop("tp"), "--tp")
+    if layout is not None:
+        found: Any = explain_layout(workspace, layout, tp_degrees=tp_degrees, **asked)
+    else:
+        found = feasible_layouts(workspace, tp_degrees=tp_degrees, **asked)
+    if as_json:
+        _print_json(found)
+    else:
+        click.echo(layouts_text(found))
+
+
+def _integers(text: str, option: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise click.BadParameter("write whole numbers, as in 1,2,4", param_hint=option) from None
+
+
+@cli.command()
+@click.argument("directories", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True)
+@click.option("--no-chart", is_flag=True, help="The table alone.")
+def compare(directories: tuple[Path, ...], as_json: bool, no_chart: bool) -> None:
+    """Compare result directories: a table of their points and a chart of throughput and TPOT."""
+    from pdconsole.results import compare as compare_directories
+
+    comparison = compare_directories(directories)
+    if as_json:
+        _print_json(comparison.to_json())
+    else:
+        click.echo(comparison.text(width=_width(), chart=not no_chart))
+    for problem in comparison.skipped:
+        click.echo(f"pdconsole: skipped {problem}", err=True)
+    if comparison.skipped or not comparison.rows:
+        sys.exit(exit_codes.CANNOT)
+
+
+# --- the workspace ---
+
+
+@cli.command()
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+def init(directory: Path) -> None:
+    """Make DIRECTORY a workspace: profiles to copy and change, places for sessions and results."""
+    from pdconsole.profiles import init_workspace
+
+    written = init_workspace(directory)
+    for path in written:
+        click.echo(f"wrote {path}")
+    if not written:
+        click.echo("nothing to write: the workspace has all of it already")
+
+
+@cli.group()
+def profiles() -> None:
+    """The workspace's profiles."""
+
+
+@profiles.command("check")
+@click.option("--json", "as_json", is_flag=True)
+@click.pass_obj
+def profiles_check(workspace: Path, as_json: bool) -> None:
+    """Check every profile: files, fields, and what they name of each other."""
+    from pdconsole.profiles import KINDS, Profiles
+
+    found = Profiles.open(workspace)
+    problems = found.check()
+    if as_json:
+        import msgspec
+
+        _print_json(msgspec.to_builtins(problems))
+    else:
+        for problem in problems:
+            click.echo(str(problem))
+        if not problems:
+            for kind in KINDS:
+                click.echo(f"{kind + 's':<12} {', '.join(found.names(kind))}")
+            click.echo("all profiles are sound")
+    if problems:
+        sys.exit(exit_codes.CANNOT)
+
+
+# --- nodes ---
+
+
+@cli.command()
+@click.argument("layout", default="1P-TP1+1D-TP1")
+@click.option("--cluster", default="embedded", show_default=True)
+@click.option("--model", default="gpt-oss-120b", show_default=True)
+@click.option("--network", default="cuda-ipc", show_default=True)
+@click.option("--placement", type=click.Choice(["pack", "spread"]), default="pack")
+@click.option("--ignore-checks", is_flag=True)
+@click.option("--json", "as_json", is_flag=True)
+@click.pass_obj
+def smoke(workspace: Path, as_json: bool, **asked: Any) -> None:
+    """Deploy LAYOUT, send one completion through it, take it down again."""
+    from pdconsole.runner.smoke import smoke_test
+
+    say = _say_on_stderr if as_json else click.echo
+    outcome = smoke_test(workspace, say=say, **asked)
+    if as_json:
+        _print_json(outcome)
+
+
+def _say_on_stderr(line: str) -> None:
+    click.echo(line, err=True)
+
+
+@cli.command()
+@click.argument("cluster", default="embedded")
+@click.option("--dry-run", is_flag=True, help="Say what would be ended.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True)
+@click.pass_obj
+def clean(workspace: Path, cluster: str, dry_run: bool, yes: bool, as_json: bool) -> None:
+    """Find leftover processes of ours on CLUSTER's nodes, of any session, and end them."""
+    from pdconsole.runner.leftovers import end_leftovers, find_leftovers, leftovers_text
+
+    found = find_leftovers(workspace, cluster)
+    if as_json:
+        _print_json([entry.to_json() for entry in found])
+    else:
+        click.echo(leftovers_text(found, cluster))
+    if not found or dry_run:
+        return
+    if not yes:
+        click.confirm("End them?", abort=True, err=as_json)
+    end_leftovers(workspace, cluster, found)
+    click.echo(f"ended {len(found)}", err=as_json)

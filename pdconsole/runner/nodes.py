@@ -1,0 +1,101 @@
+"""The nodes of a session: connected together, ended together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from pdconsole.model.plan import RunPlan
+from pdconsole.profiles.schema import ClusterProfile, NodeProfile
+from pdconsole.remote.client import NodeClient, RemoteError
+from pdconsole.remote.values import Inventory, News, SshTarget
+
+
+def ssh_target(cluster: ClusterProfile, node: NodeProfile) -> SshTarget:
+    ssh = cluster.ssh
+    return SshTarget(
+        node=node.name,
+        host=node.ssh_host,
+        port=node.port,
+        user=node.user,
+        config=ssh.config,
+        known_hosts=ssh.known_hosts,
+        identity=tuple(ssh.identity),
+        jump=ssh.jump,
+        connect_timeout_s=ssh.connect_timeout_s,
+        login_timeout_s=ssh.login_timeout_s,
+        keepalive_s=ssh.keepalive_s,
+        python=cluster.engine.python,
+        work_dir=cluster.work_dir,
+    )
+
+
+def version_commands(cluster: ClusterProfile) -> dict[str, Sequence[str]]:
+    """How a node is asked for the versions that matter."""
+    engine = cluster.engine
+    program = [word for word in engine.vllm if word != "serve"]
+    return {"vllm": (*program, "--version"), "vllm-router": (*engine.router, "--version")}
+
+
+def nodes_of(cluster: ClusterProfile, runs: Iterable[RunPlan]) -> set[str]:
+    """The nodes that these runs use: their replicas', and the one of router and load driver."""
+    used = {slot.node for run in runs for slot in run.placement.slots}
+    return used | {cluster.driver_node}
+
+
+class SessionNodes:
+    """A NodeClient for each named node of a cluster."""
+
+    def __init__(
+        self,
+        cluster: ClusterProfile,
+        names: Iterable[str],
+        session: str,
+        on_news: Callable[[News], None],
+    ) -> None:
+        wanted = set(names)
+        self.clients: Mapping[str, NodeClient] = {
+            node.name: NodeClient(
+                ssh_target(cluster, node),
+                session,
+                on_news,
+                lease_s=cluster.lease_s,
+                version_commands=version_commands(cluster),
+            )
+            for node in cluster.nodes
+            if node.name in wanted
+        }
+
+    async def open(self) -> dict[str, Inventory]:
+        """All at once; raises the first RemoteError after every attempt has ended."""
+        names = list(self.clients)
+        outcomes = await asyncio.gather(
+            *(self.clients[name].open() for name in names), return_exceptions=True
+        )
+        inventories: dict[str, Inventory] = {}
+        for name, outcome in zip(names, outcomes, strict=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+            inventories[name] = outcome
+        return inventories
+
+    async def stop_others(self, keep: Iterable[str]) -> None:
+        """End what runs in this session on any node, but for the tokens in `keep`."""
+        kept = set(keep)
+        for client in self.clients.values():
+            running = [p.token for p in await client.processes() if p.state == "running"]
+            await client.stop([token for token in running if token not in kept])
+
+    async def end(self) -> list[RemoteError]:
+        """End every process and agent of the session; what could not be reached is returned."""
+        outcomes = await asyncio.gather(
+            *(client.close(end_agent=True) for client in self.clients.values()),
+            return_exceptions=True,
+        )
+        failures: list[RemoteError] = []
+        for outcome in outcomes:
+            if isinstance(outcome, RemoteError):
+                failures.append(outcome)
+            elif isinstance(outcome, BaseException):
+                raise outcome
+        return failures

@@ -1,0 +1,354 @@
+"""A session being carried out: begun or resumed, steered, recorded, and ended with nothing left."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from pdconsole import __version__
+from pdconsole.journal import JournalError, SessionDir, read_events
+from pdconsole.measure.preflight import preflight
+from pdconsole.model import events as ev
+from pdconsole.model.plan import ExperimentPlan, RunPlan
+from pdconsole.model.request import RunRequest
+from pdconsole.model.state import State, fold
+from pdconsole.profiles import Profiles
+from pdconsole.remote.feed import NewsFeed
+from pdconsole.remote.values import ClockSeen, Inventory, News
+from pdconsole.runner.nodes import SessionNodes, nodes_of
+from pdconsole.runner.planning import Planned, plan_experiment
+from pdconsole.runner.recording import Recording
+from pdconsole.runner.run_layout import LayoutRun, RunContext, process_tokens
+from pdconsole.runner.session_meta import new_meta, planned_of
+from pdconsole.runner.steering import Steering
+from pdconsole.runner.telemetry import inventory_event
+from pdconsole.runner.user_errors import USER_ERRORS, UserError, refusal
+from pdconsole.sim.embedded import ensure_embedded
+
+log = logging.getLogger(__name__)
+
+GPU_SAMPLE_S = 2.0
+NIC_SAMPLE_S = 2.0
+
+Ending = tuple[ev.SessionStatus, str]
+
+
+def begin(workspace: Path, request: RunRequest) -> OpenSession:
+    """Plan a request and make its session directory. Raises UserError; then nothing was made."""
+    try:
+        planned = plan_experiment(Profiles.open(workspace), request)
+        directory = SessionDir.create(workspace, planned.plan.experiment)
+        directory.write_meta(new_meta(directory.name, request, planned))
+        return OpenSession(workspace, directory, planned, ignore_checks=request.ignore_checks)
+    except USER_ERRORS as e:
+        raise UserError(str(e)) from e
+
+
+def resume(workspace: Path, name: str, *, ignore_checks: bool = False) -> OpenSession:
+    """Reopen a session that did not finish. Raises UserError."""
+    try:
+        directory = SessionDir.find(workspace, name)
+        meta = directory.read_meta()
+        planned = planned_of(meta)
+        earlier = fold(read_events(directory.events_path))
+        if earlier.status == "finished":
+            raise UserError(f"{directory.name} is finished; there is nothing to resume")
+        ignore = ignore_checks or bool(meta["request"].get("ignore_checks"))
+        return OpenSession(workspace, directory, planned, ignore_checks=ignore, earlier=earlier)
+    except USER_ERRORS as e:
+        raise UserError(str(e)) from e
+    except (KeyError, ValueError) as e:
+        raise UserError(f"{name} cannot be resumed: its session.yaml is not whole ({e})") from e
+
+
+class OpenSession:
+    """One session in this process, its lock held until `close`. Raises JournalError if it is not free."""
+
+    def __init__(
+        self,
+        workspace: Path,
+        directory: SessionDir,
+        planned: Planned,
+        *,
+        ignore_checks: bool = False,
+        earlier: State | None = None,
+    ) -> None:
+        self._results_root = workspace / "bm_results"
+        self._directory = directory
+        self._planned = planned
+        self._ignore_checks = ignore_checks
+        self._earlier = earlier
+        self._held = contextlib.ExitStack()
+        self._held.enter_context(directory.hold())
+        self._steering = Steering()
+        self._feed = NewsFeed()
+        self._recording: Recording | None = None
+        self._nodes: SessionNodes | None = None
+        self._work: asyncio.Task[Ending] | None = None
+        self._clocks: dict[str, ClockSeen] = {}
+        self._meta = directory.read_meta()
+        self.ending: Ending | None = None
+
+    def close(self) -> None:
+        """Let the session's lock go; the last thing to do, since followers wait for it."""
+        self._held.close()
+
+    @property
+    def name(self) -> str:
+        return self._directory.name
+
+    # --- steering ---
+
+    def stop(self, *, now: bool = False) -> None:
+        """Orderly: the point ends, processes are ended, results kept. `now`: cut all that short."""
+        self._note_command("stop", "now" if now else "")
+        self._steering.stop()
+        if now and self._work is not None:
+            self._work.cancel()
+
+    def pause(self) -> None:
+        self._note_command("pause", "after this point")
+        self._steering.pause()
+
+    def unpause(self) -> None:
+        self._note_command("resume")
+        self._steering.unpause()
+
+    def skip(self, scope: Literal["point", "layout"]) -> None:
+        self._note_command("skip", f"this {scope}")
+        if scope == "layout":
+            self._steering.skip_this_layout()
+        else:
+            self._steering.skip_point()
+
+    def _note_command(self, command: str, detail: str = "") -> None:
+        if self._recording is not None:
+            self._recording.emit(ev.CommandReceived(command=command, detail=detail))
+
+    # --- carrying out ---
+
+    async def carry_out(self) -> None:
+        """All of it. Whatever happens, the last event is the session's final state."""
+        async with Recording(self._directory, self._recording_failed) as recording:
+            self._recording = recording
+            status, message = await self._sitting(recording)
+            if recording.failure is not None:
+                status, message = "failed", str(recording.failure)
+            recording.emit(ev.SessionState(status=status, message=message))
+        self._recording = None
+        self.ending = (status, message)
+        self._meta.update(status=status, message=message)
+        self._directory.write_meta(self._meta)
+
+    def _recording_failed(self, _failure: JournalError) -> None:
+        """Numbers that cannot be kept are not worth the GPUs."""
+        if self._work is not None:
+            self._work.cancel()
+
+    async def _sitting(self, recording: Recording) -> Ending:
+        self._open_epoch(recording)
+        self._work = asyncio.create_task(self._through_the_plan(recording))
+        try:
+            return await self._work
+        except asyncio.CancelledError:
+            return "stopped", "ended at once by an operator"
+        except USER_ERRORS as e:
+            return "failed", str(e)
+        except Exception as e:
+            log.exception("session %s", self.name)
+            return "failed", f"internal error: {e!r}; the runner's log has the details"
+        finally:
+            await self._end_nodes(recording)
+
+    def _open_epoch(self, recording: Recording) -> None:
+        plan = self._planned.plan
+        epoch = 1 if self._earlier is None else self._earlier.epoch + 1
+        if self._earlier is None or self._earlier.opened is None:
+            recording.emit(opened_event(self.name, plan, self._meta.get("command", "")))
+        reason = "" if epoch == 1 else f"resumed after {self._earlier_status()}"
+        recording.emit(ev.EpochOpened(epoch=epoch, pid=os.getpid(), reason=reason))
+        recording.emit(ev.SessionState(status="starting"))
+        self._meta["epochs"].append({"epoch": epoch, "wall": time.time(), "pdconsole": __version__})
+        self._meta.update(status="running", message="")
+        self._directory.write_meta(self._meta)
+
+    def _earlier_status(self) -> str:
+        status = self._earlier.status if self._earlier else ""
+        return status if status in ("stopped", "failed") else "the runner broke off"
+
+    async def _through_the_plan(self, recording: Recording) -> Ending:
+        cluster = self._planned.cluster
+        if cluster.simulated:
+            cluster = await ensure_embedded(cluster)
+
+        def on_news(news: News) -> None:
+            recording.news(news)
+            if isinstance(news, ClockSeen):
+                self._clocks[news.node] = news
+            self._feed.publish(news)
+
+        remaining = self._remaining_runs()
+        names = nodes_of(cluster, remaining)
+        nodes = self._nodes = SessionNodes(cluster, names, self.name, on_news)
+        inventories = await nodes.open()
+        # Before anything is looked at: what an earlier epoch left and this one cannot use.
+        keep = process_tokens(self.name, remaining[0]) if remaining else ()
+        await nodes.stop_others(keep)
+        self._check(recording, inventories, remaining)
+        for client in nodes.clients.values():
+            await client.watch(gpus_s=GPU_SAMPLE_S, nics_s=NIC_SAMPLE_S)
+        recording.emit(ev.SessionState(status="running"))
+        context = RunContext(
+            session=self.name,
+            plan=self._planned.plan,
+            cluster=cluster,
+            model=self._planned.model,
+            networks=self._planned.networks,
+            seed=self._meta["seed"],
+            versions={name: inv.versions for name, inv in inventories.items()},
+            nodes=nodes.clients,
+            feed=self._feed,
+            recording=recording,
+            steering=self._steering,
+            results_root=self._results_root,
+            gpu_sample_s=GPU_SAMPLE_S,
+            nic_sample_s=NIC_SAMPLE_S,
+        )
+        return await self._runs(context, remaining)
+
+    def _remaining_runs(self) -> tuple[RunPlan, ...]:
+        earlier = self._earlier
+        if earlier is None:
+            return self._planned.plan.runs
+        over = {r.id for r in earlier.runs if r.status in ("done", "skipped")}
+        return tuple(run for run in self._planned.plan.runs if run.id not in over)
+
+    def _points_done(self, run: RunPlan) -> frozenset[str]:
+        view = self._earlier.run(run.id) if self._earlier else None
+        if view is None:
+            return frozenset()
+        return frozenset(p.id for p in view.points if p.status in ("done", "skipped"))
+
+    def _attempts(self, run: RunPlan) -> dict[str, int]:
+        view = self._earlier.run(run.id) if self._earlier else None
+        return {p.id: p.attempt for p in view.points} if view else {}
+
+    async def _runs(self, context: RunContext, remaining: tuple[RunPlan, ...]) -> Ending:
+        failed: list[str] = []
+        for run in remaining:
+            await self._hold_while_paused(context.recording)
+            if self._steering.stop_requested.is_set():
+                break
+            outcome = await LayoutRun(
+                context, run, self._points_done(run), self._attempts(run)
+            ).carry_out()
+            if outcome == "failed":
+                failed.append(run.label)
+        if self._steering.stop_requested.is_set():
+            return "stopped", "stopped by an operator; go on with `run --resume " + self.name + "`"
+        if failed:
+            count = f"{len(failed)} of {len(remaining)} layouts"
+            return "failed", f"{count} did not complete: {'; '.join(failed)}"
+        return "finished", ""
+
+    async def _hold_while_paused(self, recording: Recording) -> None:
+        if self._steering.paused:
+            recording.emit(ev.SessionState(status="paused", message="between layouts"))
+            await self._steering.while_paused()
+            recording.emit(ev.SessionState(status="running"))
+
+    def _check(
+        self,
+        recording: Recording,
+        inventories: dict[str, Inventory],
+        runs: tuple[RunPlan, ...],
+    ) -> None:
+        """Raises UserError when a hard check failed and nobody said to go on all the same."""
+        planned = self._planned
+        for inventory in inventories.values():
+            recording.emit(inventory_event(inventory))
+        results = preflight(
+            inventories,
+            runs,
+            cluster=planned.cluster,
+            model=planned.model,
+            networks=planned.networks,
+            session=self.name,
+            clocks=self._clocks,
+        )
+        for result in results:
+            recording.emit(result)
+        self._meta["nodes"] = {
+            name: {
+                "hostname": inv.hostname,
+                "versions": {"python": inv.python, **inv.versions},
+                "gpus": [gpu.name for gpu in inv.gpus],
+                "driver": inv.driver,
+            }
+            for name, inv in inventories.items()
+        }
+        self._meta["checks"] = [msgspec.to_builtins(r) for r in results]
+        self._meta["checks_ignored"] = self._ignore_checks
+        self._directory.write_meta(self._meta)
+        refused = refusal(results)
+        if refused and not self._ignore_checks:
+            raise UserError(refused)
+        if refused:
+            recording.emit(ev.Note(level="warning", message=f"going on although {refused}"))
+
+    async def _end_nodes(self, recording: Recording) -> None:
+        """Shielded: a second cancellation must not leave anything running."""
+        if self._nodes is None:
+            return
+        ending = asyncio.ensure_future(self._nodes.end())
+        while not ending.done():
+            try:
+                await asyncio.shield(ending)
+            except asyncio.CancelledError:
+                continue
+        for failure in ending.result():
+            lease_s = self._planned.cluster.lease_s
+            recording.emit(
+                ev.Note(
+                    level="error",
+                    subject=failure.node,
+                    message=f"{failure.sentence}; what we started there ends by itself when its "
+                    f"lease runs out, within {lease_s:.0f} s; check with `pdconsole clean`",
+                )
+            )
+
+
+def opened_event(session: str, plan: ExperimentPlan, command: str) -> ev.SessionOpened:
+    return ev.SessionOpened(
+        session=session,
+        experiment=plan.experiment,
+        question=plan.question,
+        expectation=plan.expectation,
+        cluster=plan.cluster,
+        model=plan.model,
+        simulated=plan.simulated,
+        command=command,
+        runs=tuple(
+            ev.PlannedRun(
+                run=run.id,
+                layout=run.placement.layout.slug,
+                strategy=run.placement.strategy,
+                network=run.network,
+                workload=run.workload.name,
+                input_len=run.workload.input_len,
+                output_len=run.workload.output_len,
+                mode=run.workload.mode,
+                gpus=run.placement.layout.gpus,
+                points=tuple(point.id for point in run.points),
+                result_dir=run.result_dir,
+            )
+            for run in plan.runs
+        ),
+    )

@@ -1,0 +1,184 @@
+"""From an experiment's profile and a request to a plan: every run placed, every point named."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import msgspec
+
+from pdconsole.model.grid import Grid, GridNode
+from pdconsole.model.layout import Layout, parse_layout
+from pdconsole.model.placement import Placement, parse_manual, place
+from pdconsole.model.plan import ExperimentPlan, RunPlan, result_dir_name
+from pdconsole.model.request import RunRequest
+from pdconsole.model.workload import MeasurePolicy, Point, Workload
+from pdconsole.profiles import Profiles
+from pdconsole.profiles.experiment import ExperimentProfile, ExperimentRun
+from pdconsole.profiles.schema import ClusterProfile, ModelProfile, NetworkProfile
+
+
+class PlanError(Exception):
+    """A request that cannot be carried out as asked; str() says what to write instead."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Planned:
+    """A plan with the profiles that it was made from."""
+
+    plan: ExperimentPlan
+    cluster: ClusterProfile
+    model: ModelProfile
+    networks: dict[str, NetworkProfile]
+    seed: str | None  # of the prompts; None: the session's name
+
+
+def plan_experiment(profiles: Profiles, request: RunRequest) -> Planned:
+    """Resolve a request against the workspace's profiles.
+
+    Raises PlanError, ProfileError, LayoutError or PlacementError, each with a sentence for people.
+    """
+    experiment = profiles.experiment(request.experiment)
+    if experiment.kind == "netbench":
+        raise PlanError(
+            f"{experiment.name} measures the network with NIXL on the nodes, which this version "
+            "does not do yet; pack-vs-spread compares networks under load"
+        )
+    full = experiment
+    if request.quick:
+        if experiment.quick is None:
+            raise PlanError(
+                f"{experiment.name} has no quick form; leave out --quick, or choose with --layout "
+                "and --concurrency"
+            )
+        experiment = experiment.quick_form()
+    cluster = profiles.cluster(request.cluster or experiment.cluster)
+    model = profiles.model(experiment.model)
+    workload = profiles.workload(experiment.workload)
+    chosen = _chosen_runs(full, experiment, request)
+    networks = {
+        name: profiles.network(name)
+        for name in sorted({request.network or experiment.network_of(run) for run in chosen})
+    }
+    grid = grid_of(cluster)
+    points = _points(experiment, request)
+    runs: list[RunPlan] = []
+    for mode in experiment.modes:
+        for run in chosen:
+            runs.append(
+                _run_plan(
+                    str(len(runs) + 1),
+                    place_run(run, grid),
+                    request.network or experiment.network_of(run),
+                    workload.workload(mode),
+                    points,
+                    model,
+                )
+            )
+    plan = ExperimentPlan(
+        experiment=experiment.name,
+        question=experiment.question.strip(),
+        expectation=experiment.expectation.strip(),
+        cluster=cluster.name,
+        model=model.name,
+        simulated=cluster.simulated,
+        policy=_policy(experiment, request),
+        runs=tuple(runs),
+    )
+    return Planned(plan, cluster, model, networks, experiment.seed)
+
+
+def grid_of(cluster: ClusterProfile) -> Grid:
+    return Grid(
+        nodes=tuple(
+            GridNode(
+                name=node.name,
+                slots=node.gpus,
+                kind=node.kind,
+                gpu_model=node.gpu_model,
+                gpu_memory_mib=node.gpu_memory_mib,
+            )
+            for node in cluster.nodes
+        )
+    )
+
+
+def place_run(run: ExperimentRun, grid: Grid) -> Placement:
+    layout = parse_layout(run.layout)
+    if run.placement != "manual":
+        return place(layout, grid, run.placement)
+    placement = parse_manual(run.manual, grid)
+    if placement.layout != layout:
+        raise PlanError(
+            f"the manual placement of {run.layout} puts {placement.layout} on the grid; "
+            "make `layout` and `manual` say the same"
+        )
+    return placement
+
+
+def _chosen_runs(
+    full: ExperimentProfile, experiment: ExperimentProfile, request: RunRequest
+) -> tuple[ExperimentRun, ...]:
+    """What the request names, as the experiment has it; what the experiment lacks, on its own."""
+    wanted = request.placement
+    if not request.layouts:
+        chosen = experiment.chosen_runs(optional=request.with_optional)
+        kept = tuple(run for run in chosen if wanted in (None, run.placement))
+        if not kept:
+            has = ", ".join(sorted({run.placement for run in chosen}))
+            raise PlanError(f"{experiment.name} has no run with placement {wanted}; it has {has}")
+        return kept
+    listed: dict[Layout, list[ExperimentRun]] = {}
+    for run in full.runs:
+        listed.setdefault(parse_layout(run.layout), []).append(run)
+    named: list[ExperimentRun] = []
+    for text in request.layouts:
+        layout = parse_layout(text)
+        of_layout = [r for r in listed.get(layout, []) if wanted in (None, r.placement)]
+        # Only P and D can be spread over nodes; a collocated layout is packed whatever was asked.
+        placement = wanted if wanted is not None and layout.is_pd else "pack"
+        named += of_layout or [ExperimentRun(layout=layout.slug, placement=placement)]
+    return tuple(named)
+
+
+def _points(experiment: ExperimentProfile, request: RunRequest) -> tuple[Point, ...]:
+    if not (request.concurrency or request.request_rate):
+        return experiment.points()
+    for value in (*request.concurrency, *request.request_rate):
+        if value <= 0:
+            raise PlanError(f"a load level must be above 0; {value:g} is not")
+    points = (
+        *(Point("concurrency", float(c)) for c in request.concurrency),
+        *(Point("request_rate", float(r)) for r in request.request_rate),
+    )
+    return tuple(dict.fromkeys(points))
+
+
+def _policy(experiment: ExperimentProfile, request: RunRequest) -> MeasurePolicy:
+    policy = experiment.measure_policy()
+    if request.min_window_s is None:
+        return policy
+    return msgspec.structs.replace(
+        policy,
+        min_window_s=request.min_window_s,
+        max_window_s=max(policy.max_window_s, request.min_window_s),
+    )
+
+
+def _run_plan(
+    run_id: str,
+    placement: Placement,
+    network: str,
+    workload: Workload,
+    points: tuple[Point, ...],
+    model: ModelProfile,
+) -> RunPlan:
+    return RunPlan(
+        id=run_id,
+        placement=placement,
+        network=network,
+        workload=workload,
+        points=points,
+        result_dir=result_dir_name(
+            model.short_name, workload, placement.strategy, network, placement.layout.slug
+        ),
+    )

@@ -1,0 +1,57 @@
+"""What session.yaml holds: the session, fully resolved, enough to resume and to reproduce it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from pdconsole import __version__
+from pdconsole.model.plan import ExperimentPlan
+from pdconsole.model.request import RunRequest
+from pdconsole.profiles.schema import ClusterProfile, ModelProfile, NetworkProfile
+from pdconsole.runner.planning import Planned
+
+
+def new_meta(session: str, request: RunRequest, planned: Planned) -> dict[str, Any]:
+    """The first session.yaml; profiles refuse secrets, so there are none in here."""
+    return {
+        "session": session,
+        "pdconsole": __version__,
+        "status": "starting",
+        "message": "",
+        "experiment": planned.plan.experiment,
+        "question": planned.plan.question,
+        "simulated": planned.plan.simulated,
+        "layouts": [str(run.placement.layout) for run in planned.plan.runs],
+        "command": request.command,
+        "request": msgspec.to_builtins(request),
+        "plan": msgspec.to_builtins(planned.plan),
+        "seed": planned.seed or session,
+        "profiles": {
+            "cluster": planned.cluster.model_dump(mode="json", exclude_defaults=True),
+            "model": planned.model.model_dump(mode="json", exclude_defaults=True),
+            "networks": {
+                name: network.model_dump(mode="json", exclude_defaults=True)
+                for name, network in planned.networks.items()
+            },
+        },
+        "nodes": {},
+        "checks": [],
+        "epochs": [],
+    }
+
+
+def planned_of(meta: dict[str, Any]) -> Planned:
+    """What `new_meta` wrote, back as values. Raises KeyError or ValidationError if it is torn."""
+    profiles = meta["profiles"]
+    return Planned(
+        plan=msgspec.convert(meta["plan"], ExperimentPlan),
+        cluster=ClusterProfile.model_validate(profiles["cluster"]),
+        model=ModelProfile.model_validate(profiles["model"]),
+        networks={
+            name: NetworkProfile.model_validate(network)
+            for name, network in profiles["networks"].items()
+        },
+        seed=meta["seed"],
+    )

@@ -1,0 +1,118 @@
+"""The last words about a session: how it went, what came out, where it lies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pdconsole.model import events as ev
+from pdconsole.model.state import State
+from pdconsole.ui.lines import duration, layout_name, point_name
+from pdconsole.ui.tables import table
+
+WIDTH = 120
+
+
+def session_summary(workspace: Path, state: State) -> dict[str, Any]:
+    """For scripts: status, and every run with its points' results."""
+    return {
+        "session": state.session,
+        "path": str(workspace / "sessions" / state.session),
+        "status": state.status,
+        "message": state.message,
+        "simulated": state.simulated,
+        "duration_s": state.t,
+        "runs": [
+            {
+                "run": run.id,
+                "layout": run.plan.layout,
+                "strategy": run.plan.strategy,
+                "network": run.plan.network,
+                "mode": run.plan.mode,
+                "status": run.status,
+                "message": run.message,
+                "result_dir": _result_dir(state, run.id),
+                "points": [
+                    {
+                        "point": point.id,
+                        "status": point.status,
+                        "message": point.message,
+                        "result": msgspec.to_builtins(point.result) if point.result else None,
+                    }
+                    for point in run.points
+                ],
+            }
+            for run in state.runs
+        ],
+    }
+
+
+def summary_text(workspace: Path, state: State) -> str:
+    """For people: a row a point, then where everything lies."""
+    rows = [
+        _row(layout_name(run.plan.layout), run.plan.mode, point.id, point.result)
+        for run in state.runs
+        for point in run.points
+        if point.result is not None
+    ]
+    lines = [""]
+    if rows:
+        lines.append(
+            table(
+                [
+                    ("layout", "left"),
+                    ("mode", "left"),
+                    ("point", "left"),
+                    ("req/s", "right"),
+                    ("tok/s", "right"),
+                    ("tok/s/GPU", "right"),
+                    ("TTFT p50", "right"),
+                    ("p99 ms", "right"),
+                    ("TPOT p50", "right"),
+                    ("p99 ms", "right"),
+                    ("flags", "fold"),
+                ],
+                rows,
+                WIDTH,
+            )
+        )
+        lines.append("")
+        lines.append("tok/s are input and output tokens; the GPUs are those that got the load")
+    said = f": {state.message}" if state.message else ""
+    lines.append(f"session {state.session} {state.status} in {duration(state.t)}{said}")
+    if state.simulated:
+        lines.append("all numbers are simulated: engine model, not GPUs")
+    lines.append(f"recording  {workspace / 'sessions' / state.session}")
+    directories = [d for run in state.runs if (d := _result_dir(state, run.id))]
+    if directories:
+        lines.append(f"results    {workspace / 'bm_results'}/")
+        lines += [f"           {d}" for d in directories]
+    return "\n".join(lines)
+
+
+def _result_dir(state: State, run_id: str) -> str:
+    """Where the run's files really went: its directory may have got a suffix."""
+    run = state.run(run_id)
+    files = [p.result.file for p in run.points if p.result and p.result.file] if run else []
+    return files[0].split("/")[0] if files else ""
+
+
+def _row(layout: str, mode: str, point: str, r: ev.PointResult) -> tuple[str, ...]:
+    def ms(values: dict[str, float], key: str, digits: int) -> str:
+        return f"{values[key]:,.{digits}f}" if key in values else "-"
+
+    return (
+        layout,
+        mode,
+        point_name(point),
+        f"{r.request_throughput:.2f}",
+        f"{r.total_token_throughput:,.0f}",
+        f"{r.tokens_per_s_per_gpu:,.0f}",
+        ms(r.ttft_ms, "p50", 0),
+        ms(r.ttft_ms, "p99", 0),
+        ms(r.tpot_ms, "p50", 2),
+        ms(r.tpot_ms, "p99", 2),
+        ", ".join(flag.split(":")[0] for flag in r.flags),
+    )
