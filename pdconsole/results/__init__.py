@@ -1,1 +1,1 @@
-"""Result directories: write, read, compare."""
+"""Result directories: write them, read them and others', compare them."""
