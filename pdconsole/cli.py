@@ -109,6 +109,7 @@ def main() -> None:
 @click.pass_obj
 def run(
     workspace: Path,
+    /,
     experiment: str | None,
     resumed: str | None,
     detach: bool,
@@ -338,7 +339,7 @@ def _width() -> int:
 @click.option("--gpus", type=click.IntRange(1), help="Only layouts of exactly so many GPUs.")
 @click.option("--json", "as_json", is_flag=True)
 @click.pass_obj
-def layouts(workspace: Path, layout: str | None, as_json: bool, **asked: Any) -> None:
+def layouts(workspace: Path, /, layout: str | None, as_json: bool, **asked: Any) -> None:
     """List every feasible layout; or explain one LAYOUT: its forms, GPUs and whether it fits."""
     from pdconsole.ui.layouts import explain_layout, feasible_layouts, layouts_text
 
@@ -436,7 +437,7 @@ def profiles_check(workspace: Path, as_json: bool) -> None:
 @click.option("--ignore-checks", is_flag=True)
 @click.option("--json", "as_json", is_flag=True)
 @click.pass_obj
-def smoke(workspace: Path, as_json: bool, **asked: Any) -> None:
+def smoke(workspace: Path, /, as_json: bool, **asked: Any) -> None:
     """Deploy LAYOUT, send one completion through it, take it down again."""
     from pdconsole.runner.smoke import smoke_test
 
@@ -458,11 +459,14 @@ def _say_on_stderr(line: str) -> None:
 @click.pass_obj
 def clean(workspace: Path, cluster: str, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Find leftover processes of ours on CLUSTER's nodes, of any session, and end them."""
-    from pdconsole.runner.leftovers import end_leftovers, find_leftovers, leftovers_text
+    import msgspec
+
+    from pdconsole.runner.leftovers import end_leftovers, find_leftovers
+    from pdconsole.ui.tables import leftovers_text
 
     found = find_leftovers(workspace, cluster)
     if as_json:
-        _print_json([entry.to_json() for entry in found])
+        _print_json(msgspec.to_builtins(found))
     else:
         click.echo(leftovers_text(found, cluster))
     if not found or dry_run:
@@ -470,4 +474,4 @@ def clean(workspace: Path, cluster: str, dry_run: bool, yes: bool, as_json: bool
     if not yes:
         click.confirm("End them?", abort=True, err=as_json)
     end_leftovers(workspace, cluster, found)
-    click.echo(f"ended {len(found)}", err=as_json)
+    click.echo("ended", err=as_json)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 def main() -> int:
     if len(sys.argv) != 2:
-        print("usage: python -m pdconsole.runner WORKSPACE", file=sys.stderr)
+        sys.stderr.write("usage: python -m pdconsole.runner WORKSPACE\n")
         return 2
     from pdconsole.runner.daemon import run_daemon
 

@@ -1,4 +1,4 @@
-"""The control socket: one line of JSON a call, one line back, carried out in the order of arrival."""
+"""The control socket: a line of JSON a call, a line back, carried out in order of arrival."""
 
 from __future__ import annotations
 

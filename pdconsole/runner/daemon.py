@@ -18,8 +18,9 @@ from typing import IO
 from pdconsole import __version__
 from pdconsole.model.request import Call, Reply
 from pdconsole.runner.control import ControlServer
-from pdconsole.runner.open_session import OpenSession, UserError, begin, resume
+from pdconsole.runner.open_session import OpenSession, begin, resume
 from pdconsole.runner.socket_path import lock_path, socket_path
+from pdconsole.runner.user_errors import UserError
 
 IDLE_S = 60.0
 IDLE_CHECK_S = 1.0

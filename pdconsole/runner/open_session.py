@@ -69,7 +69,10 @@ def resume(workspace: Path, name: str, *, ignore_checks: bool = False) -> OpenSe
 
 
 class OpenSession:
-    """One session in this process, its lock held until `close`. Raises JournalError if it is not free."""
+    """One session in this process; its lock is held until `close`.
+
+    Raises JournalError when another process holds it.
+    """
 
     def __init__(
         self,
@@ -207,12 +210,14 @@ class OpenSession:
         recording.emit(ev.SessionState(status="running"))
         context = RunContext(
             session=self.name,
+            command=self._meta.get("command", ""),
             plan=self._planned.plan,
             cluster=cluster,
             model=self._planned.model,
             networks=self._planned.networks,
             seed=self._meta["seed"],
             versions={name: inv.versions for name, inv in inventories.items()},
+            cores={name: inv.cores for name, inv in inventories.items() if inv.cores},
             nodes=nodes.clients,
             feed=self._feed,
             recording=recording,

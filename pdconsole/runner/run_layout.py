@@ -18,7 +18,7 @@ from pdconsole.profiles.schema import ClusterProfile, ModelProfile, NetworkProfi
 from pdconsole.remote.client import NodeClient
 from pdconsole.remote.errors import RemoteError
 from pdconsole.remote.feed import NewsFeed
-from pdconsole.results import ResultDirectory
+from pdconsole.results import ResultDirectory, RunFacts
 from pdconsole.runner.recording import Recording
 from pdconsole.runner.steering import Steering
 from pdconsole.runner.telemetry import metrics_name
@@ -37,12 +37,14 @@ class RunContext:
     """What every run of a session shares."""
 
     session: str
+    command: str  # what reproduces it
     plan: ExperimentPlan
     cluster: ClusterProfile
     model: ModelProfile
     networks: Mapping[str, NetworkProfile]
     seed: str
     versions: Mapping[str, Mapping[str, str]]  # node -> program -> version
+    cores: Mapping[str, int]  # node -> CPU cores
     nodes: Mapping[str, NodeClient]
     feed: NewsFeed
     recording: Recording
@@ -67,6 +69,7 @@ class LayoutRun:
         self._done = frozenset(points_done)
         self._attempts = dict(attempts or {})
         self._emit = context.recording.emit
+        self._results: ResultDirectory | None = None  # made when there is something to put in
 
     async def carry_out(self) -> RunOutcome:
         """Every way out takes the deployment down. Failures that name their cause end this run
@@ -85,6 +88,8 @@ class LayoutRun:
             outcome, message = await self._deployed(plan)
         except (ServingError, MeasureError, RemoteError) as e:
             outcome, message = "failed", str(e)
+        if self._results is not None:
+            self._results.finish(outcome, message)
         self._state("pending" if outcome == "stopped" else outcome, message)
         return outcome
 
@@ -100,18 +105,23 @@ class LayoutRun:
                 self._c.nodes,
                 self._emit,
                 startup_timeout_s=self._c.cluster.startup_timeout_s,
-                log_offsets={
-                    p.name: self._c.recording.log_offset(p.node, plan.token(p))
-                    for p in plan.processes
-                },
+                log_offset=lambda p: self._c.recording.log_offset(p.node, plan.token(p)),
             )
             await self._watch(plan)
             self._state("ready")
             return await self._points(plan)
         finally:
             self._state("stopping")
-            await self._watch(None)
+            await self._take_down(plan)
+
+    async def _take_down(self, plan: DeploymentPlan) -> None:
+        """What cannot be ended here is told, and ended with the agents or by the lease; it must
+        not hide why the run ended."""
+        try:
             await deployment.stop(plan, self._c.nodes, self._emit)
+            await self._watch(None)
+        except (ServingError, RemoteError) as e:
+            self._emit(ev.Note(level="error", subject=self._run.label, message=str(e)))
 
     async def _watch(self, plan: DeploymentPlan | None) -> None:
         """Sample GPUs and NICs always, and the workers' metrics while they run."""
@@ -127,7 +137,6 @@ class LayoutRun:
             )
 
     async def _points(self, plan: DeploymentPlan) -> tuple[RunOutcome, str]:
-        results = self._result_directory()
         steering = self._c.steering
         failed: list[str] = []
         for point in self._run.points:
@@ -141,14 +150,15 @@ class LayoutRun:
                 continue
             steering.point_begins()
             self._state("measuring")
-            if not await self._point(plan, point, results):
+            if not await self._point(plan, point):
                 failed.append(point.label)
         if steering.stop_requested.is_set():
             return "stopped", "stopped by an operator"
         if failed:
             return "failed", f"{', '.join(failed)} could not be measured"
-        results.finish("skipped" if steering.skip_layout else "done")
-        return ("skipped", "skipped by an operator") if steering.skip_layout else ("done", "")
+        if steering.skip_layout:
+            return "skipped", "skipped by an operator"
+        return "done", ""
 
     async def _hold_while_paused(self) -> None:
         if self._c.steering.paused:
@@ -156,7 +166,7 @@ class LayoutRun:
             await self._c.steering.while_paused()
             self._emit(ev.SessionState(status="running"))
 
-    async def _point(self, plan: DeploymentPlan, point: Point, results: ResultDirectory) -> bool:
+    async def _point(self, plan: DeploymentPlan, point: Point) -> bool:
         """True unless the point failed; what it measured is on disk before its result is told."""
         attempt = self._attempts.get(point.id, 0) + 1
         try:
@@ -166,7 +176,6 @@ class LayoutRun:
                 attempt=attempt,
                 deployment=plan,
                 nodes=self._c.nodes,
-                driver_node=self._c.cluster.driver_node,
                 policy=self._c.plan.policy,
                 model=self._c.model,
                 cluster=self._c.cluster,
@@ -175,18 +184,38 @@ class LayoutRun:
                 emit=self._emit,
                 feed=self._c.feed,
                 control=self._c.steering,
+                cores=self._c.cores,
             )
         except MeasureError as e:
             self._point_state(point, "failed", str(e), attempt)
-            if not await deployment.is_up(plan, self._c.nodes):
+            if not await deployment.is_healthy(plan, self._c.nodes):
                 raise  # nothing left to measure the other points with
             return False
         if measured is None:  # skipped or stopped on the way; measure_point has said so
             return True
+        results = self._results = self._results or self._result_directory()
         file = results.write_point(point, measured)
-        self._emit(msgspec.structs.replace(measured.result, file=f"{results.name}/{file}"))
+        self._emit(msgspec.structs.replace(measured.result, file=f"{results.name}/{file.name}"))
         self._point_state(point, "done", "", attempt)
         return True
+
+    def _result_directory(self) -> ResultDirectory:
+        c = self._c
+        used = {slot.node for slot in self._run.placement.slots}
+        node = next(node for node in c.cluster.nodes if node.name in used)
+        facts = RunFacts(
+            session=c.session,
+            experiment=c.plan.experiment,
+            cluster=c.cluster.name,
+            model=c.model.source,
+            simulated=c.cluster.simulated,
+            policy=c.plan.policy,
+            gpu_model=node.gpu_model,
+            slot_kind=node.kind,
+            command=c.command,
+            versions={name: dict(v) for name, v in c.versions.items() if name in used},
+        )
+        return ResultDirectory.go_on_or_create(c.results_root, self._run, facts)
 
     def _point_state(
         self, point: Point, status: ev.PointStatus, message: str, attempt: int | None = None

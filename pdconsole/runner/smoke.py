@@ -22,6 +22,7 @@ from pdconsole.runner.planning import grid_of
 from pdconsole.runner.user_errors import UserError, refusal
 from pdconsole.serving import deployment
 from pdconsole.serving.planning import plan_deployment
+from pdconsole.serving.smoke import smoke
 from pdconsole.sim.embedded import ensure_embedded
 
 SMOKE_WORKLOAD = Workload(name="smoke", input_len=64, output_len=8)
@@ -103,7 +104,7 @@ async def _smoke(
             plan, nodes.clients, show, startup_timeout_s=cluster.startup_timeout_s
         )
         try:
-            answer = await deployment.smoke(plan, nodes.clients, model=model)
+            answer = await smoke(plan, nodes.clients, model)
         finally:
             await deployment.stop(plan, nodes.clients, show)
     finally:

@@ -83,7 +83,7 @@ def explain_layout(
     placements: dict[str, str] = {}
     for strategy in ("pack", "spread") if layout.is_pd else ("pack",):
         try:
-            placements[strategy] = str(place(layout, grid, strategy))  # type: ignore[arg-type]
+            placements[strategy] = str(place(layout, grid, strategy))
         except PlacementError as e:
             placements[strategy] = f"does not fit: {e}"
     return {

@@ -87,7 +87,7 @@ def opening_lines(state: State) -> Iterator[str]:
 
 
 class EventLines:
-    """Lines of a stream of events; throttles the once-a-second ticks by the recording's own clock."""
+    """Lines of a stream of events; ticks are throttled by the recording's own clock."""
 
     def __init__(self) -> None:
         self._last_progress_t = float("-inf")
