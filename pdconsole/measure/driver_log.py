@@ -50,6 +50,7 @@ class Summary(msgspec.Struct, frozen=True, tag_field="kind", tag="summary"):
     cpu_pct: float | None = None
     max_in_flight: int = 0
     first_error: str = ""
+    stopped: bool = False  # by a signal
 
 
 class Fatal(msgspec.Struct, frozen=True, tag_field="kind", tag="error"):
@@ -67,6 +68,7 @@ class DriverLog:
         self._point = point
         self._attempt = attempt
         self.phase = ""
+        self.ticked = False
         self.requests: list[Request] = []
         self.summary: Summary | None = None
         self.fatal = ""
@@ -80,6 +82,7 @@ class DriverLog:
             raw: dict[str, Any] = msgspec.json.decode(line, type=dict[str, Any])
             kind = raw.get("kind")
             if kind == "tick":
+                self.ticked = True
                 tick = {**raw, "run": self._run, "point": self._point}
                 yield msgspec.convert({**tick, "type": "point.tick"}, PointTick)
                 return

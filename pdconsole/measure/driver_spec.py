@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 import msgspec
 
 from pdconsole.measure.deployment import Process
-from pdconsole.measure.errors import MeasureError
 from pdconsole.model.workload import MeasurePolicy, Point, Workload
 
 COMPLETIONS = "/v1/completions"
@@ -73,8 +72,8 @@ def prompt_seed(seed: str, point: Point, attempt: int, workload: Workload) -> st
 def wanted_requests(policy: MeasurePolicy, point: Point) -> int:
     """The least number of finished requests of a window."""
     if point.kind == "concurrency":
-        return max(policy.min_requests, math.ceil(policy.window_rounds * point.value))
-    return policy.min_requests
+        return max(1, policy.min_requests, math.ceil(policy.window_rounds * point.value))
+    return max(1, policy.min_requests)
 
 
 def driver_spec(
@@ -88,13 +87,7 @@ def driver_spec(
     vocab: tuple[int, int],
     seed: str,
 ) -> dict[str, Any]:
-    """The driver's spec.json. Raises MeasureError for a point that this mode cannot have."""
-    if target.by_prefix_cache and point.kind != "concurrency":
-        raise MeasureError(
-            f"Point {point.id}: decode-only answers from a prefix cache that holds as many prompts"
-            " as are in flight, so it takes a concurrency. Ask for --concurrency instead of"
-            " --request-rate, or for the mode mixed."
-        )
+    """The driver's spec.json."""
     warm: dict[str, Any] | None = None
     if target.warm_pairs:
         warm = {

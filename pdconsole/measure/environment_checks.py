@@ -18,8 +18,8 @@ LOUD: Mapping[str, frozenset[str]] = {
 }
 # Transports that cannot carry KV between GPUs fast; with tcp and nothing else, KV goes by tcp.
 _SLOW_TLS = frozenset(
-    ("tcp", "self", "sm", "shm", "mm", "posix", "sysv", "cma", "knem", "xpmem")
-    + ("cuda_copy", "gdr_copy", "gdrcopy")
+    {"tcp", "self", "sm", "shm", "mm", "posix", "sysv", "cma", "knem", "xpmem"}
+    | {"cuda_copy", "gdr_copy", "gdrcopy"}
 )
 LIBFABRIC_REASON = (
     "NIXL's LIBFABRIC backend on EFA gave corrupt output or hung with vLLM 0.11"

@@ -47,7 +47,7 @@ def gather(
     workload: Workload,
     target: Target,
     workers: Sequence[Process],
-    wanted_requests: int,
+    wanted_requests: int | None,
     server: ServerSide,
 ) -> Evidence:
     counted = [row for row in rows if row.in_window]
@@ -64,7 +64,8 @@ def gather(
         wanted_requests=wanted_requests,
         input_len=workload.input_len,
         output_len=output_len(workload),
-        wrong_input_lens=sum(row.input_tokens != workload.input_len for row in counted),
+        without_usage=sum(row.input_tokens == 0 for row in counted),
+        wrong_input_lens=sum(row.input_tokens not in (0, workload.input_len) for row in counted),
         wrong_output_lens=sum(row.output_tokens != output_len(workload) for row in counted),
         ttft_p50_ms=result.ttft_ms.get("p50"),
         ttft_p99_ms=result.ttft_ms.get("p99"),

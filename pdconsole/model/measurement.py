@@ -66,8 +66,9 @@ class PointMeasurement(msgspec.Struct, frozen=True, kw_only=True):
     # as `vllm bench serve` counts them: per whole second since the first send, counted requests
     max_output_tokens_per_s: float
     max_concurrent_requests: int
-    drained: bool  # every worker idle and its KV released after the point
+    drained: bool | None  # every worker idle and its KV released after the point; None: not known
     input_tokens: int  # of the counted requests
     output_tokens: int
+    gpus: int  # of the replicas that were loaded: what `tokens_per_s_per_gpu` divides by
     decode_only_by_prefix_cache: bool = False
     target: tuple[str, ...] = ()  # base URLs that were loaded

@@ -67,7 +67,7 @@ def test_a_clean_point_and_an_unknown_one_raise_nothing():
         ({"router_cpu_pct": 93.0}, "router-cpu"),
         ({"simulated_late_ms": 40.0}, "simulated-late"),
         ({"drained": False, "drain_detail": "P1 holds 3 % of its KV"}, "not-drained"),
-        ({"decode_only_by_prefix_cache": True}, "decode-by-prefix-cache"),
+        ({"without_usage": 4}, "no-usage"),
     ],
 )
 def test_each_rule_speaks_of_its_own_evidence_only(fields, flag):
@@ -78,6 +78,8 @@ def test_each_rule_speaks_of_its_own_evidence_only(fields, flag):
 def test_hits_are_expected_where_decode_alone_answers_from_the_cache():
     wanted = changed(decode_only_by_prefix_cache=True, prefix_hit_tokens=3.2e6)
     assert names(wanted) == ["decode-by-prefix-cache"]
+    missed = changed(decode_only_by_prefix_cache=True, prefix_hit_tokens=1.6e6)
+    assert names(missed) == ["prefix-cache-misses", "decode-by-prefix-cache"]
 
 
 def test_the_gravest_flag_comes_first_and_reads_as_a_sentence():
