@@ -6,10 +6,13 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
+from pdconsole.model.events import Event
 from pdconsole.remote.errors import RemoteError
+from pdconsole.remote.values import ProcessInfo
 from pdconsole.serving.errors import DeploymentError, ServingError
 from pdconsole.serving.plan import DeploymentPlan, PlannedProcess
 from pdconsole.serving.startup import Emit, Pace, Startup, answers_health, outcomes, process_state
+from pdconsole.serving.startup_failures import log_lines
 
 if TYPE_CHECKING:
     from pdconsole.remote.client import NodeClient
@@ -29,7 +32,7 @@ async def start(
     """Returns when every process answers; each stage has `startup_timeout_s`.
 
     A process that runs already under the same plan is adopted, one under another plan is
-    restarted. Every process's log is followed from its `log_offset`, in bytes.
+    restarted. Every process's log is followed, an adopted one's from its `log_offset` (bytes) on.
     Raises DeploymentError naming the process, its node and its last words; before that, and when
     cancelled, everything of the plan is stopped.
     """
@@ -129,23 +132,32 @@ async def _stop_on(
     emit: Emit,
     told: Collection[str],
 ) -> None:
-    by_token = {plan.token(process): process for process in processes}
-    running = {
-        info.token
-        for info in await client.processes()
-        if info.state == "running" and info.token in by_token
-    }
-    shown = [p for token, p in by_token.items() if token in running and p.name not in told]
-    for process in shown:
-        emit(process_state(plan, process, "stopping"))
+    tokens = tuple(plan.token(process) for process in processes)
+    before = {info.token: info for info in await client.processes()}
+    running: list[PlannedProcess] = []
+    for process in processes:
+        info = before.get(plan.token(process))
+        if info is None or process.name in told:
+            continue
+        if info.state == "running":
+            running.append(process)
+            emit(process_state(plan, process, "stopping"))
+        elif info.state == "exited":
+            emit(_ended_by_itself(plan, process, info))
     # All of them, also those that look ended: children may have outlived them.
-    infos = {info.token: info for info in await client.stop(tuple(by_token))}
-    left = [
-        process.name
-        for token, process in by_token.items()
-        if token in infos and infos[token].state == "running"
-    ]
-    for process in shown:
+    after = {info.token: info.state for info in await client.stop(tokens)}
+    left = [p.name for p in processes if after.get(plan.token(p)) == "running"]
+    for process in running:
         emit(process_state(plan, process, "failed" if process.name in left else "stopped"))
     if left:
         raise DeploymentError(f"{' and '.join(left)} on {processes[0].node} did not end.")
+
+
+def _ended_by_itself(plan: DeploymentPlan, process: PlannedProcess, info: ProcessInfo) -> Event:
+    return process_state(
+        plan,
+        process,
+        "failed",
+        message=f"ended by itself with exit code {info.exit_code}",
+        last_log="".join(log_lines(info.last_log, 1)),
+    )

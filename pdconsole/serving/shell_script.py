@@ -50,11 +50,12 @@ def export_sh(
     if missing:
         raise ServingError(f"How to reach {' and '.join(missing)} by ssh is not known")
     parts = [
-        _head(experiment, runs, driver_node, agent, startup_timeout_s),
+        _head(experiment, runs),
+        _settings(driver_node, targets[driver_node].python, agent, startup_timeout_s),
         _reach(nodes, targets),
         _FUNCTIONS,
         *(_run_function(each) for each in runs),
-        _tail(runs, targets[driver_node].python),
+        _tail(runs),
     ]
     return "\n".join(parts)
 
@@ -76,13 +77,7 @@ def ssh_words(target: SshTarget) -> tuple[str, ...]:
     return (*words, f"{target.user}@{host}" if target.user else host)
 
 
-def _head(
-    experiment: ExperimentPlan,
-    runs: Sequence[ScriptedRun],
-    driver_node: str,
-    agent: str,
-    startup_timeout_s: float,
-) -> str:
+def _head(experiment: ExperimentPlan, runs: Sequence[ScriptedRun]) -> str:
     about = [f"{experiment.experiment} on {experiment.cluster}, model {experiment.model}"]
     about += experiment.question.splitlines()
     if experiment.simulated:
@@ -91,20 +86,26 @@ def _head(
     lines += [f"#   {each.run.id}  {each.run.label}, {each.run.workload.slug}" for each in runs]
     lines += [
         "#",
-        "# Usage: bash THIS [RUN...]   all runs, or those named. What the load driver prints goes to",
-        "# results/<run>/<point>.jsonl. Ctrl-C ends everything that was started.",
+        "# Usage: bash THIS [RUN...]   all runs, or those named",
+        "# What the load driver prints goes to results/<run>/<point>.jsonl.",
+        "# Ctrl-C ends everything that was started.",
         "set -euo pipefail",
         'cd "$(dirname "${BASH_SOURCE[0]}")"',
         "",
-        f"AGENT={shlex.quote(agent)}  # beside this script; it holds the load driver",
-        f"DRIVER_NODE={shlex.quote(driver_node)}",
-        "FOLDER=.pdconsole/by-hand  # on the nodes, below the home directory",
-        f"STARTUP_S={startup_timeout_s:.0f}",
-        "RUN=''",
-        "STARTED=()  # 'node name' of what runs, in the order of its start",
-        "",
     ]
     return "\n".join(lines)
+
+
+def _settings(driver_node: str, python: str, agent: str, startup_timeout_s: float) -> str:
+    return f"""\
+AGENT={shlex.quote(agent)}  # beside this script; it holds the load driver
+DRIVER_NODE={shlex.quote(driver_node)}
+DRIVER_PYTHON={shlex.quote(python)}
+FOLDER=.pdconsole/by-hand  # on the nodes, below the home directory
+STARTUP_S={startup_timeout_s:.0f}
+RUN=''
+STARTED=()  # 'node name' of what runs, in the order of its start
+"""
 
 
 def _comments(lines: Iterable[str]) -> Iterator[str]:
@@ -149,10 +150,12 @@ start() {
 # wait_for NODE NAME URL: until it answers; fails with its last lines if it ends or takes too long
 wait_for() {
   local node=$1 name=$2 url=$3
-  on "$node" "cd $FOLDER/$RUN && end=\$((SECONDS + $STARTUP_S))
+  on "$node" "cd $FOLDER/$RUN && waited=0
     until curl -fsS -o /dev/null --max-time 5 $url 2> /dev/null; do
-      kill -0 \$(cat $name.pid) 2> /dev/null && [ \$SECONDS -lt \$end ] || { tail -n 20 $name.log; exit 1; }
-      sleep 1
+      if [ \$waited -ge $STARTUP_S ] || ! kill -0 \$(cat $name.pid) 2> /dev/null; then
+        tail -n 20 $name.log; exit 1
+      fi
+      waited=\$((waited + 1)); sleep 1
     done" < /dev/null || { echo "$name on $node did not come up" >&2; return 1; }
   echo "$(date +%T) ready $name on $node"
 }
@@ -231,10 +234,9 @@ def _word(run_id: str) -> str:
     return "".join(c if c.isalnum() else "_" for c in run_id)
 
 
-def _tail(runs: Sequence[ScriptedRun], driver_python: str) -> str:
+def _tail(runs: Sequence[ScriptedRun]) -> str:
     every = " ".join(_word(each.run.id) for each in runs)
     return f"""\
-DRIVER_PYTHON={shlex.quote(driver_python)}
 on "$DRIVER_NODE" "mkdir -p $FOLDER && cat > $FOLDER/agent.pyz" < "$AGENT"
 [ $# -gt 0 ] || set -- {every}
 for run in "$@"; do

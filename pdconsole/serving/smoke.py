@@ -16,7 +16,13 @@ from pdconsole.serving.plan import DeploymentPlan
 if TYPE_CHECKING:
     from pdconsole.remote.client import NodeClient
 
-PROMPT_TOKENS = 64  # a few KV blocks, so that a transfer from P to D really happens
+# Several KV blocks long, so that a transfer from P to D really happens.
+PROMPT = (
+    "The river rises in the hills above the town, runs past the old mill and the school, turns "
+    "south where the railway crosses it, and reaches the sea after forty miles. Children who live "
+    "beside it learn to swim before they learn to read, and every spring, when the snow melts, the "
+    "whole town comes down to the bridge to see how high the water stands. This year it"
+)
 MAX_TOKENS = 16
 TIMEOUT_S = 120.0
 
@@ -50,7 +56,7 @@ class _Completion(msgspec.Struct, frozen=True):
 async def smoke(
     plan: DeploymentPlan, nodes: Mapping[str, NodeClient], model: ModelProfile
 ) -> SmokeReply:
-    """Asks the router, from its own node, to complete a short prompt of token ids.
+    """Asks the router, from its own node, to complete a short text.
 
     Raises DeploymentError if no completion comes back.
     """
@@ -58,7 +64,7 @@ async def smoke(
     body = msgspec.json.encode(
         {
             "model": model.served_name,
-            "prompt": smoke_prompt(model),
+            "prompt": PROMPT,
             "max_tokens": MAX_TOKENS,
             "temperature": 0,
             "ignore_eos": True,
@@ -93,13 +99,6 @@ async def smoke(
         prefill=prefill,
         decode=decode,
     )
-
-
-def smoke_prompt(model: ModelProfile) -> list[int]:
-    """Token ids spread over the model's ordinary vocabulary; always the same."""
-    first, last = model.vocab
-    size = last - first + 1
-    return [first + (7919 * i + 17) % size for i in range(PROMPT_TOKENS)]
 
 
 def pair_of(plan: DeploymentPlan, request_id: str) -> tuple[str, str]:

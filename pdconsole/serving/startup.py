@@ -57,7 +57,6 @@ class Startup:
         self._up: list[PlannedProcess] = []  # started or adopted, in this order
         self._adopted: set[str] = set()
         self._ready: set[str] = set()
-        self._log_begins: dict[str, int] = {}  # earlier bytes belong to an earlier start
         self._last_line: dict[str, str] = {}
         self._lost_since: dict[str, float] = {}
         self.failed: set[str] = set()  # names whose failure was reported
@@ -82,9 +81,9 @@ class Startup:
                 if ready:
                     pending.remove(process)
                     self._ready.add(process.name)
-                    how = "adopted" if process.name in self._adopted else "ready"
-                    took = self._pace.clock() - began
-                    self._tell(process, "ready", message=f"{how} after {took:.1f} s")
+                    took = f"after {self._pace.clock() - began:.1f} s"
+                    adopted = process.name in self._adopted
+                    self._tell(process, "ready", "ran already" if adopted else took)
             if pending and self._pace.clock() - began > self._timeout_s:
                 self._give_up(pending)
             if pending:
@@ -99,12 +98,12 @@ class Startup:
             else:
                 await client.stop((token,))
         try:
-            info = await client.start(self._plan.spec(process))
+            await client.start(self._plan.spec(process))
         except RemoteError as error:
             self._fail(process, f"{process.name} could not be started. {error}", ())
-        if process.name not in self._adopted:
-            self._log_begins[process.name] = info.log_size
-        await client.follow(token, log_offset=self._log_offset(process))
+        # A process that was started anew writes a new log.
+        offset = self._log_offset(process) if process.name in self._adopted else 0
+        await client.follow(token, log_offset=offset)
         self._tell(process, "loading")
 
     async def _digest(self, process: PlannedProcess) -> str:
@@ -169,7 +168,7 @@ class Startup:
         )
 
     async def _tail(self, process: PlannedProcess, info: ProcessInfo) -> str:
-        offset = max(self._log_begins.get(process.name, 0), info.log_size - LOG_TAIL_BYTES)
+        offset = max(0, info.log_size - LOG_TAIL_BYTES)
         try:
             tail = await self._nodes[process.node].read(info.token, "log", offset)
         except RemoteError:
