@@ -176,9 +176,10 @@ stop_all() {
     read -r node name <<< "${STARTED[i]}"
     echo "$(date +%T) stop $name on $node"
     on "$node" "group=-\$(cat $FOLDER/$RUN/$name.pid)
-      kill -TERM -- \$group 2> /dev/null || exit 0
-      for _ in \$(seq 100); do kill -0 -- \$group 2> /dev/null || exit 0; sleep 0.1; done
-      kill -KILL -- \$group" < /dev/null || echo "$name on $node may still run" >&2
+      alive() { kill -s 0 -- \$group 2> /dev/null; }
+      if alive; then kill -s TERM -- \$group; fi
+      for _ in \$(seq 100); do alive || exit 0; sleep 0.1; done
+      kill -s KILL -- \$group" < /dev/null || echo "$name on $node may still run" >&2
   done
   STARTED=()
 }

@@ -1,0 +1,65 @@
+"""Last words of real programs, and what they are taken to mean."""
+
+from __future__ import annotations
+
+import pytest
+
+from pdconsole.serving.startup_failures import diagnose, log_lines
+
+CASES = {
+    "vllm serve: error: unrecognized arguments: --enable-warp": "does not know the flag --enable-w",
+    "vllm serve: error: argument --dtype: invalid choice: 'bf15'": "refuses the value of --dtype",
+    "(Worker_TP0 pid=71) ERROR 01-02 03:04:09 [multiproc_executor.py:597] "
+    "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.50 GiB.": "GPU memory ran out",
+    "ValueError: Free memory on device (3.1/79.1 GiB) on startup is less than desired GPU memory "
+    "utilization (0.9, 71.2 GiB).": "somebody else is using it",
+    "ValueError: No available memory for the cache blocks. Try increasing "
+    "`gpu_memory_utilization` when initializing the engine.": "too little GPU memory for its KV",
+    "OSError: [Errno 98] Address already in use": "another process listens",
+    "zmq.error.ZMQError: Address already in use (addr='tcp://10.0.0.11:5600')": "another process",
+    "RuntimeError: Address already in use (os error 98)": "another process listens",
+    "OSError: openai/gpt-oss-12b is not a local folder and is not a valid model identifier listed "
+    "on 'https://huggingface.co/models'": "there is no such model",
+    "huggingface_hub.errors.GatedRepoError: 401 Client Error.": "the model is gated",
+    "OSError: We couldn't connect to 'https://huggingface.co' to load it": "cannot reach the model",
+    "huggingface_hub.errors.OfflineModeIsEnabled: Cannot reach https://huggingface.co: "
+    "offline mode is enabled.": "cannot reach the model hub",
+    "RuntimeError: NIXL is not available": "NIXL is not installed",
+    "nixl_cu12._bindings.nixlNotFoundError: NIXL_ERR_NOT_FOUND": "NIXL cannot make its backend",
+    "RuntimeError: No CUDA GPUs are available": "finds no usable GPU",
+    "ModuleNotFoundError: No module named 'flashinfer'": "module flashinfer is missing",
+    "OSError: [Errno 28] No space left on device": "a disk of the node is full",
+}
+
+
+@pytest.mark.parametrize(("line", "meaning"), CASES.items())
+def test_known_failures(line: str, meaning: str) -> None:
+    log = f"INFO 01-02 03:04:05 [api_server.py:1839] vLLM API server version 0.33.0\n{line}\n"
+    log += "RuntimeError: Engine core initialization failed. See root cause above.\n"
+    cause = diagnose(log, 1)
+    assert meaning in cause.what
+    assert cause.advice
+    assert cause.line in line
+
+
+def test_an_unknown_failure_is_told_in_its_own_words_and_not_in_their_echo() -> None:
+    log = """\
+(EngineCore_0 pid=9) ERROR 01-02 03:04:05 [core.py:708] KeyError: 'layers.0.sinks'
+(APIServer pid=7) RuntimeError: Engine core initialization failed. See root cause above. {}
+"""
+    cause = diagnose(log, 1)
+    assert cause.what == ""
+    assert cause.line == "KeyError: 'layers.0.sinks'"
+
+
+def test_a_kill_without_words_points_at_the_nodes_memory() -> None:
+    assert "memory ran out" in diagnose("INFO loading safetensors shards: 40%\n", -9).what
+
+
+def test_an_empty_log_gives_no_cause() -> None:
+    assert diagnose("", 1).line == ""
+
+
+def test_colours_and_prefixes_are_not_shown() -> None:
+    line = "\x1b[2m2026-01-02 03:04:05\x1b[0m \x1b[31mERROR\x1b[0m no worker is healthy\n\n"
+    assert log_lines(line) == ("2026-01-02 03:04:05 ERROR no worker is healthy",)
