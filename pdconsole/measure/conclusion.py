@@ -101,7 +101,6 @@ def conclude(
         drained=evidence.drained,
         input_tokens=sum(row.input_tokens for row in rows if row.in_window),
         output_tokens=sum(row.output_tokens for row in rows if row.in_window),
-        gpus=c.target.gpus,
         decode_only_by_prefix_cache=c.target.by_prefix_cache,
         target=c.target.urls,
     )

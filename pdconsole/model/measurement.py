@@ -69,6 +69,5 @@ class PointMeasurement(msgspec.Struct, frozen=True, kw_only=True):
     drained: bool | None  # every worker idle and its KV released after the point; None: not known
     input_tokens: int  # of the counted requests
     output_tokens: int
-    gpus: int  # of the replicas that were loaded: what `tokens_per_s_per_gpu` divides by
     decode_only_by_prefix_cache: bool = False
     target: tuple[str, ...] = ()  # base URLs that were loaded

@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import fake_measuring as fake
+import pytest
+
+from pdconsole.agent.drive.spec import parse_spec
+from pdconsole.measure.driver_spec import driver_spec, prompt_seed, target_of, wanted_requests
+from pdconsole.model.workload import MeasurePolicy, Point
+
+
+def spec_of(layout: str, mode: str, point: Point = fake.POINT):
+    run = fake.run_plan(layout, mode)
+    deployment = fake.deployment_of(run)
+    target = target_of(run.workload, deployment.workers, deployment.router_url)
+    raw = driver_spec(
+        target=target,
+        workers=deployment.workers,
+        workload=run.workload,
+        point=point,
+        policy=MeasurePolicy(),
+        served_name="m",
+        vocab=(1000, 30000),
+        seed="x",
+    )
+    return target, parse_spec(raw, Path("/dir"))
+
+
+ROUTER = "http://10.0.0.1:8000/v1/completions"
+FIRST, SECOND = "http://10.0.0.1:8100", "http://10.0.0.1:8101"
+
+
+@pytest.mark.parametrize(
+    ("layout", "mode", "urls", "gpus", "warms"),
+    [
+        ("2P-TP2+1D-TP4", "mixed", [ROUTER], 8, True),
+        ("2P-TP2+1D-TP4", "prefill-only", [FIRST, SECOND], 4, False),
+        ("1P-TP2+1D-TP4", "decode-only", [SECOND + "/v1/completions"], 4, False),
+        ("2xTP2", "mixed", [ROUTER], 4, False),
+        ("2xTP2", "prefill-only", [ROUTER], 4, False),
+        ("2xTP2", "decode-only", [FIRST, SECOND], 4, False),
+    ],
+)
+def test_whom_each_mode_loads(layout, mode, urls, gpus, warms):
+    target, spec = spec_of(layout, mode)
+    assert list(spec.urls) == urls
+    assert target.gpus == gpus
+    assert (spec.warm_pairs is not None) == warms
+    assert spec.max_tokens == (1 if mode == "prefill-only" else 3)
+    assert target.by_prefix_cache == (mode == "decode-only")
+
+
+def test_the_driver_reads_what_it_is_told():
+    _, spec = spec_of("1P-TP1+1D-TP1", "mixed")
+    assert (spec.concurrency, spec.warmup_requests, spec.window_requests) == (2, 4, 20)
+    assert spec.replicas == {"10.0.0.1:8100": "P1", "10.0.0.1:8101": "D1"}
+    _, spec = spec_of("1P-TP1+1D-TP1", "mixed", Point("request_rate", 0.5))
+    assert (spec.kind, spec.value, spec.window_requests) == ("request_rate", 0.5, 20)
+
+
+def test_prompts_are_fresh_at_every_point_and_attempt_but_not_by_layout():
+    fresh, fixed = fake.run_plan().workload, fake.run_plan(prompts="fixed").workload
+    points = [Point("concurrency", 4), Point("concurrency", 8), Point("request_rate", 4)]
+    seeds = {prompt_seed("s", p, attempt, fresh) for p in points for attempt in (1, 2)}
+    assert len(seeds) == 6
+    assert len({prompt_seed("s", p, a, fixed) for p in points for a in (1, 2)}) == 1
+    assert prompt_seed("s", points[0], 1, fresh) != prompt_seed("t", points[0], 1, fresh)
+
+
+def test_a_window_never_wants_nothing():
+    assert wanted_requests(MeasurePolicy(min_requests=0), Point("request_rate", 1)) == 1
+    assert wanted_requests(MeasurePolicy(window_rounds=2.5), Point("concurrency", 16)) == 40
