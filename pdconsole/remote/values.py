@@ -1,4 +1,4 @@
-"""What a node tells and is told. Times called `node_t` are the node's own monotonic clock, seconds."""
+"""What a node tells and is told. `node_t` is the node's own monotonic clock, in seconds."""
 
 from __future__ import annotations
 
@@ -104,6 +104,7 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
     hostname: str
     python: str
     gpus: tuple[NodeGpu, ...] = ()
+    gpu_trouble: str = ""  # what nvidia-smi said if it is there and fails
     driver: str = ""
     versions: dict[str, str] = {}
     nics: tuple[str, ...] = ()

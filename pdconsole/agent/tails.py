@@ -1,0 +1,94 @@
+"""Following the files of processes by byte offset, as fast as the link takes it."""
+
+from __future__ import annotations
+
+import os
+from typing import Dict, List, Tuple
+
+from pdconsole.agent.link import Link
+from pdconsole.agent.processes import Child
+from pdconsole.agent.protocol import pack
+
+CHUNK = 64 << 10
+
+
+class Tail:
+    """One file of one start of a token."""
+
+    def __init__(self, child: Child, name: str, offset: int) -> None:
+        self.child = child
+        self.name = name
+        self.offset = offset
+        self._fd = -1
+
+    def read(self) -> bytes:
+        if self._fd < 0:
+            try:
+                self._fd = os.open(os.path.join(self.child.dir, self.name), os.O_RDONLY)
+            except FileNotFoundError:
+                return b""
+        return os.pread(self._fd, CHUNK, self.offset)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+
+
+class Tails:
+    """What one link follows. The end of a process is told after the last byte of its files."""
+
+    def __init__(self) -> None:
+        self._tails: Dict[Tuple[str, str], Tail] = {}
+        self._ends: List[Child] = []
+
+    @property
+    def idle(self) -> bool:
+        return not self._tails and not self._ends
+
+    def follow(self, child: Child, name: str, offset: int) -> None:
+        old = self._tails.pop((child.token, name), None)
+        if old is not None:
+            old.close()
+        self._tails[child.token, name] = Tail(child, name, offset)
+
+    def note_end(self, child: Child) -> None:
+        if child not in self._ends:
+            self._ends.append(child)
+
+    def pump(self, link: Link) -> None:
+        """Sends what is new, file by file in turns, until all is sent or the link is full."""
+        busy = list(self._tails.values())
+        while busy and not link.full:
+            busy = [tail for tail in busy if _send_chunk(tail, link)]
+        unread = {id(tail.child) for tail in busy}
+        for child in [c for c in self._ends if id(c) not in unread]:
+            self._ends.remove(child)
+            self._forget(child)
+            link.send({"news": "process", "info": child.info()})
+
+    def close(self) -> None:
+        for tail in self._tails.values():
+            tail.close()
+        self._tails.clear()
+        self._ends.clear()
+
+    def _forget(self, child: Child) -> None:
+        for key in [k for k, tail in self._tails.items() if tail.child is child]:
+            self._tails.pop(key).close()
+
+
+def _send_chunk(tail: Tail, link: Link) -> bool:
+    """True if there may be more."""
+    data = tail.read()
+    if data:
+        link.send(
+            {
+                "news": "bytes",
+                "token": tail.child.token,
+                "name": tail.name,
+                "offset": tail.offset,
+                "data": pack(data),
+            }
+        )
+        tail.offset += len(data)
+    return len(data) == CHUNK
