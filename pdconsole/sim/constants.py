@@ -15,19 +15,6 @@ import msgspec
 ENGINE_VARIABLE = "PDCONSOLE_SIM_ENGINE"
 LINK_VARIABLE = "PDCONSOLE_SIM_LINK"
 
-# A simulated H100: what nvidia-smi and a worker's log say of it.
-GPU_NAME = "NVIDIA H100 80GB HBM3 (simulated)"
-GPU_MEMORY_MIB = 81559
-GPU_IDLE_MEMORY_MIB = 4
-GPU_RUNTIME_MIB = 1210  # CUDA context, NCCL and graphs, beside what vLLM counts as its own
-GPU_IDLE_POWER_W = 118.0
-GPU_DECODE_POWER_W = 460.0  # decoding is bound by memory, prefill by arithmetic
-GPU_PREFILL_POWER_W = 690.0
-GPU_IDLE_TEMPERATURE_C = 31.0
-GPU_FULL_TEMPERATURE_C = 66.0
-DRIVER_VERSION = "570.172.08"
-WEIGHTS_MIB = 62770  # gpt-oss-120b in MXFP4, all ranks together
-
 
 class ConstantsError(Exception):
     """Constants are missing or do not fit; the message names the variable."""

@@ -82,6 +82,16 @@ class Sequence:
         self.finished = False
         self.aborted = False
 
+    def anew(self) -> Sequence:
+        """The same request from its beginning, without KV from elsewhere."""
+        return Sequence(
+            f"{self.id}-again",
+            prompt=self.prompt,
+            max_tokens=self.max_tokens,
+            arrived=self.arrived,
+            hashes=self.hashes,
+        )
+
     def __repr__(self) -> str:
         return (
             f"<Sequence {self.id} {self.computed}/{self.total} of {self.prompt}+{self.max_tokens}>"
