@@ -12,7 +12,7 @@ from pdconsole.serving.errors import ServingError
 from pdconsole.serving.plan import DeploymentPlan, PlannedProcess
 from pdconsole.serving.ports import PortTable
 from pdconsole.serving.router_command import ROUTER_ENV, metrics_host, router_argv
-from pdconsole.serving.vllm_versions import NEWEST_VERSION, EngineRules, engine_rules, same_version
+from pdconsole.serving.vllm_versions import EngineRules, engine_rules, same_version
 from pdconsole.serving.worker_command import KvPeer, WorkerSite, worker_argv, worker_env
 
 
@@ -27,8 +27,9 @@ def plan_deployment(
 ) -> DeploymentPlan:
     """Every process of the run.
 
-    `versions` are the nodes' program versions by node, of which `vllm` is read. `network` may be
-    None for collocated layouts. Raises ServingError for what cannot be started as asked.
+    `versions` are program versions by node, of which `vllm` is read; without any, the newest
+    rules are used and a note says so. `network` may be None for collocated layouts. Raises
+    ServingError for what cannot be started as asked.
     """
     rules = engine_rules(engine_version(run, cluster, versions))
     _check(run, cluster, model, network, rules)
@@ -51,15 +52,16 @@ def engine_version(
 ) -> str:
     """The one vLLM version of the run's nodes; what the cluster profile says goes first.
 
-    Raises ServingError where a node has none or nodes differ. A simulated worker may have none.
+    Empty if none of them is in `versions`: they were not asked. Raises ServingError where a node
+    has no vLLM or nodes differ.
     """
     if cluster.engine.version != "auto":
         return cluster.engine.version
     nodes = _nodes_of(run)
+    if not any(node in versions for node in nodes):
+        return ""
     found = {node: versions.get(node, {}).get("vllm", "") for node in nodes}
     without = [node for node in nodes if not found[node]]
-    if cluster.simulated and without:
-        return NEWEST_VERSION
     if without:
         raise ServingError(
             f"No vLLM was found on {' and '.join(without)}; install it there, name its command in "

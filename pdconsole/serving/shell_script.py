@@ -193,6 +193,7 @@ def _run_function(each: ScriptedRun) -> str:
     run = each.run
     lines = [
         f"# --- run {run.id}: {run.label}, {run.workload.slug}",
+        *_comments(f"note: {note}" for note in each.deployment.notes),
         f"run_{_word(run.id)}() {{",
         f"  RUN={shlex.quote(run.result_dir)}",
     ]

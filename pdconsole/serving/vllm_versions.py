@@ -39,13 +39,16 @@ class EngineRules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def engine_rules(version: str) -> EngineRules:
-    """The rules of `version`, such as `0.11.0`, `0.33.0+cpu` or `0.12.0rc1`.
+    """The rules of `version`, such as `0.11.0`, `0.33.0+cpu` or `0.12.0rc1`; empty: not known.
 
     Raises ServingError for a version before 0.11.
     """
     number = _number(version)
     note = ""
-    if number is None:
+    if not version:
+        note = f"nodes were not asked for their vLLM; it is started as {NEWEST_VERSION} would be"
+        number = NEWEST
+    elif number is None:
         note = f"vLLM {version!r} is not a release; it is started as {NEWEST_VERSION} would be"
         number = NEWEST
     elif number > NEWEST:
@@ -56,7 +59,7 @@ def engine_rules(version: str) -> EngineRules:
             "install a newer one on the nodes"
         )
     return EngineRules(
-        version=version,
+        version=version or NEWEST_VERSION,
         note=note,
         split_kv_roles=number >= (0, 12, 0),
         kv_lease=number >= (0, 22, 0),

@@ -77,6 +77,13 @@ def test_the_nodes_need_one_known_version(versions: dict[str, dict[str, str]], s
     )
 
 
+def test_nodes_that_were_not_asked_get_the_newest_rules_and_a_note() -> None:
+    plan = plan_deployment(
+        run_of(placed("4xTP2")), cluster=P5, model=MODEL, network=None, versions={}, session=SESSION
+    )
+    assert plan.notes == ("nodes were not asked for their vLLM; it is started as 0.33.0 would be",)
+
+
 @pytest.mark.parametrize(
     ("version", "noted"),
     [
