@@ -17,6 +17,7 @@ from pdconsole.measure.sampling import (
     PREFIX_QUERIES,
     PROMPT_TOKENS,
     PROMPT_TOKENS_BY_SOURCE,
+    SIM_HANDSHAKES,
     SIM_LATE,
     SIM_LATE_P99,
     first_total,
@@ -83,6 +84,7 @@ def gather(
         if through_pd
         else (),
         cold_pairs=() if through_pd else _first_met_in_window(rows),
+        handshakes=_sum(total(d, SIM_HANDSHAKES) for d in decode_deltas),
         late_ms_p99=summary.late_ms_p99 if kind == "request_rate" else None,
         driver_cpu_pct=summary.cpu_pct,
         router_cpu_pct=server.router_cpu_pct,

@@ -241,6 +241,8 @@ def _gpu_count(node: NodeProfile, inventory: Inventory) -> CheckResult:
     count = len(inventory.gpus)
     other = sorted({g.name for g in inventory.gpus if node.gpu_model not in g.name})
     value = f"{count} x {inventory.gpus[0].name}" if count else "no GPU"
+    if inventory.gpu_trouble:
+        value = f"nvidia-smi fails: {inventory.gpu_trouble}"
     if count < expected:
         return _result(
             node.name,

@@ -22,6 +22,7 @@ PROMPT_TOKENS = "vllm:prompt_tokens_total"
 PROMPT_TOKENS_BY_SOURCE = "vllm:prompt_tokens_by_source_total"
 GENERATION_TOKENS = "vllm:generation_tokens_total"
 NIXL = "vllm:nixl_"
+SIM_HANDSHAKES = "pdconsole_sim_handshakes_total"
 SIM_LATE = "pdconsole_sim_late_seconds"
 SIM_LATE_P99 = "pdconsole_sim_late_p99_seconds"
 

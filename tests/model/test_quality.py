@@ -58,6 +58,7 @@ def test_a_clean_point_and_an_unknown_one_raise_nothing():
         ({"prefix_hit_tokens": 1e5}, "prefix-cache-hits"),
         ({"prefix_hit_tokens": 1e5, "prompts_fixed": True}, "prefix-cache-hits"),
         ({"cold_pairs": ("P2>D1",)}, "handshakes"),
+        ({"handshakes": 1.0}, "handshakes"),
         ({"ttft_p99_ms": 2660.0}, "ttft-tail"),
         ({"preemptions": 3.0}, "preemptions"),
         ({"decode_local_compute_tokens": 10640.0}, "re-prefill"),
