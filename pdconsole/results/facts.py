@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from pdconsole import __version__
+from pdconsole.model.layout import Role
 from pdconsole.model.plan import RunPlan
-from pdconsole.model.workload import MeasurePolicy
+from pdconsole.model.workload import MeasurePolicy, Mode
 
 
 class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,9 +34,11 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def loaded_gpus(self) -> int:
-        """GPUs that the load went to, the denominator of numbers per GPU: prefill-only on a PD
-        layout goes to P alone."""
-        layout = self.plan.placement.layout
-        if layout.is_pd and self.plan.workload.mode == "prefill-only":
-            return sum(group.gpus for group in layout.of("prefill"))
-        return layout.gpus
+        """GPUs that the load went to, the denominator of numbers per GPU: on a PD layout
+        prefill-only goes to P alone and decode-only to D alone."""
+        layout, mode = self.plan.placement.layout, self.plan.workload.mode
+        role = _LOADED_ALONE.get(mode) if layout.is_pd else None
+        return sum(group.gpus for group in layout.groups if role in (None, group.role))
+
+
+_LOADED_ALONE: dict[Mode, Role] = {"prefill-only": "prefill", "decode-only": "decode"}

@@ -1,0 +1,133 @@
+"""Points as text: a flat table where there is room for it, else one block a run."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from itertools import groupby
+from string import ascii_lowercase
+
+from pdconsole.results.reading import PointRow
+
+_IDENTITY = ("layout", "GPUs", "network", "placement")
+_NUMBERS = (
+    *("point", "req/s", "out tok/s", "tok/s/GPU"),
+    *("TTFT p50", "p99", "TPOT p50", "p99", "flags"),
+)
+_LEFT = frozenset({"layout", "network", "placement", "point", "flags"})
+
+EXPLANATION = (
+    "tok/s/GPU: prompt and output tokens a second, ÷ the GPUs that were loaded; latencies in ms"
+)
+
+
+def points_table(rows: Sequence[PointRow], width: int) -> str:
+    """The table of points that share a workload, at most `width` columns wide if it can be."""
+    letters, repeats = _flag_letters(rows), repeat_marks(rows)
+    cells = [
+        (_identity(row, repeats.get(row.directory, "")), _numbers(row, letters)) for row in rows
+    ]
+    legend = _legend(rows, letters, repeats)
+    flat = [_IDENTITY + _NUMBERS, *(one + other for one, other in cells)]
+    for gap in ("  ", " "):
+        lines = _aligned(flat, gap)
+        if max(map(len, lines)) <= width:
+            break
+    else:
+        lines = _blocks(cells)
+    return "\n".join([*lines, *wrapped(legend, width)])
+
+
+def repeat_marks(rows: Sequence[PointRow]) -> dict[str, str]:
+    """`[1]`, `[2]` for directories that nothing but their names tells apart."""
+    directories: dict[tuple[str, ...], dict[str, None]] = {}
+    for row in rows:
+        directories.setdefault(_identity(row, ""), {})[row.directory] = None
+    repeated = [each for each in directories.values() if len(each) > 1]
+    return {path: f"[{i}]" for each in repeated for i, path in enumerate(each, 1)}
+
+
+def _identity(row: PointRow, repeat: str) -> tuple[str, ...]:
+    gpus = "-" if row.gpus is None else str(row.gpus)
+    return row.layout + repeat, gpus, row.network or "-", row.placement or "-"
+
+
+def _numbers(row: PointRow, letters: dict[str, str]) -> tuple[str, ...]:
+    per_gpu = row.tokens_per_s_per_gpu
+    return (
+        row.point,
+        f"{row.request_throughput:.2f}",
+        _number(row.output_throughput, 0),
+        "?" if per_gpu is None else f"{per_gpu:,.0f} ÷{row.gpus}",
+        _number(row.ttft_p50_ms, 0),
+        _number(row.ttft_p99_ms, 0),
+        _number(row.tpot_p50_ms, 1),
+        _number(row.tpot_p99_ms, 1),
+        "".join(letters[mark] for mark in _marks(row)),
+    )
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def _marks(row: PointRow) -> list[str]:
+    """What a reader must know of a number: its flags, and whether it was ever real."""
+    marks = ["simulated"] if row.simulated else []
+    if row.slot_kind != "gpu":
+        marks.append(f"slots are {row.slot_kind}")
+    return [*marks, *row.flags]
+
+
+def _flag_letters(rows: Sequence[PointRow]) -> dict[str, str]:
+    names = dict.fromkeys(mark for row in rows for mark in _marks(row))
+    single = dict(zip(names, ascii_lowercase, strict=False))
+    return {name: single.get(name, "*") for name in names}
+
+
+def _legend(
+    rows: Sequence[PointRow], letters: dict[str, str], repeats: dict[str, str]
+) -> list[str]:
+    lines = [EXPLANATION]
+    layouts = {row.directory: row.layout for row in rows}
+    lines += [f"{layouts[path]}{mark} = {path}" for path, mark in repeats.items()]
+    for name, letter in letters.items():
+        marked = [row for row in rows if name in _marks(row)]
+        evidence = next((row.flags[name] for row in marked if row.flags.get(name)), "")
+        count = "all points" if len(marked) == len(rows) else f"{len(marked)} of {len(rows)} points"
+        example = f", such as: {evidence}" if evidence else ""
+        lines.append(f"{letter} = {name} ({count}{example})")
+    return lines
+
+
+def wrapped(lines: Sequence[str], width: int) -> list[str]:
+    """The lines, broken where they are wider than `width`."""
+    return [
+        part
+        for line in lines
+        for part in textwrap.wrap(line, width, subsequent_indent="    ", break_on_hyphens=False)
+    ]
+
+
+def _blocks(cells: Sequence[tuple[tuple[str, ...], tuple[str, ...]]]) -> list[str]:
+    """One heading a run, its points below; all blocks in the same columns."""
+    lines = _aligned([_NUMBERS, *(numbers for _, numbers in cells)], "  ")
+    found = [f"  {lines[0]}"]
+    rest = iter(lines[1:])
+    for (layout, gpus, network, placement), group in groupby(cells, key=lambda cell: cell[0]):
+        about = [layout, f"{gpus} GPUs", network, placement]
+        found.append("  ".join(part for part in about if not part.startswith("-")))
+        found.extend(f"  {next(rest)}" for _ in group)
+    return found
+
+
+def _aligned(rows: Sequence[Sequence[str]], gap: str) -> list[str]:
+    """Lines of cells under their headings (the first row), as wide as the widest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        gap.join(
+            cell.ljust(width) if heading in _LEFT else cell.rjust(width)
+            for cell, width, heading in zip(row, widths, rows[0], strict=True)
+        ).rstrip()
+        for row in rows
+    ]

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from a_run import FACTS, a_measurement, a_plan
+from measured_data import MEASURED, needs_measured_data
+
+from pdconsole.model.workload import Point
+from pdconsole.results import ResultDirectory, compare
+
+CONC4, CONC16 = Point("concurrency", 4), Point("concurrency", 16)
+
+
+def results(root: Path, *layouts: str) -> list[Path]:
+    paths = []
+    for layout in layouts:
+        directory = ResultDirectory.create(root, a_plan(layout), FACTS)
+        directory.write_point(CONC4, a_measurement(CONC4))
+        directory.write_point(CONC16, a_measurement(CONC16, requests=120, seed=2))
+        directory.finish("done")
+        paths.append(directory.path)
+    return paths
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_text_fits_the_terminal(tmp_path: Path, width: int) -> None:
+    text = compare(results(tmp_path, "p1xtp2-d3xtp2", "4xtp2")).text(width)
+    assert max(map(len, text.splitlines())) <= width
+    for expected in (
+        "itl5000 otl250 mixed: all simulated",
+        "p1xtp2-d3xtp2",
+        "1,312 ÷8",
+        "a = simulated (all points)",
+        "b = errors (all points, such as: 1 of 41 requests failed)",
+        "A p1xtp2-d3xtp2 cuda-ipc pack simulated",
+    ):
+        assert expected in text
+
+
+def test_wide_table_has_a_row_a_point(tmp_path: Path) -> None:
+    lines = compare(results(tmp_path, "4xtp2")).text(120, chart=False).splitlines()
+    assert lines[2].split() == [
+        *("layout", "GPUs", "network", "placement", "point", "req/s", "out", "tok/s", "tok/s/GPU"),
+        *("TTFT", "p50", "p99", "TPOT", "p50", "p99", "flags"),
+    ]
+    cells = lines[3].split()
+    assert cells[:9] == ["4xtp2", "8", "cuda-ipc", "pack", "c=4", "2.00", "500", "1,312", "÷8"]
+    assert cells[-1] == "ab"
+
+
+def test_repeats_are_told_apart(tmp_path: Path) -> None:
+    paths = results(tmp_path, "4xtp2", "4xtp2", "8xtp1")
+    text = compare(paths).text(120)
+    assert f"4xtp2[2] = {paths[1]}" in text.replace("\n    ", "")
+    assert "8xtp1[" not in text
+
+
+def test_workloads_are_kept_apart(tmp_path: Path) -> None:
+    paths = results(tmp_path, "4xtp2")
+    directory = ResultDirectory.create(tmp_path, a_plan("4xtp2", mode="prefill-only"), FACTS)
+    directory.write_point(CONC4, a_measurement(CONC4))
+    text = compare([*paths, directory.path]).text(120)
+    assert text.index("itl5000 otl250 mixed") < text.index("itl5000 otl250 prefill-only")
+    assert text.count("tok/s/GPU against median") == 2
+
+
+def test_nothing_to_compare() -> None:
+    assert compare([]).text(80) == "no results to compare"
+
+
+def test_json_has_the_points(tmp_path: Path) -> None:
+    found = compare(results(tmp_path, "4xtp2")).to_json()
+    assert [p["value"] for p in found["points"]] == [4.0, 16.0]
+    assert found["skipped"] == []
+
+
+@needs_measured_data
+@pytest.mark.parametrize("width", [80, 120])
+def test_all_published_results_fit(width: int) -> None:
+    found = compare([MEASURED / "published"])
+    assert found.skipped == ()
+    text = found.text(width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "spread tcp" not in text  # network comes first
+    assert "tcp spread" in text
