@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hypothesis
 import pytest
 
 
@@ -27,3 +28,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         names = ", ".join(sorted({r.nodeid for r in skipped}))
         reporter.write_line(f"--strict-skips: skipped here: {names}", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+# A deadline is a timed assertion, and machines are busy.
+hypothesis.settings.register_profile("pdconsole", deadline=None)
+hypothesis.settings.load_profile("pdconsole")

@@ -10,7 +10,7 @@ Names carry their units. Latencies are milliseconds, times are seconds, sizes ar
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -312,7 +312,7 @@ AnyEvent: TypeAlias = (
     | PointResult
 )
 
-_decoder = msgspec.json.Decoder(AnyEvent)
+_decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 _encoder = msgspec.json.Encoder()
 
 
@@ -336,7 +336,4 @@ def decode(line: bytes) -> AnyEvent | None:
         return None
 
 
-KNOWN_TYPES = frozenset(
-    str(c.__struct_config__.tag)
-    for c in AnyEvent.__args__  # type: ignore[attr-defined]
-)
+KNOWN_TYPES = frozenset(str(kind.__struct_config__.tag) for kind in get_args(AnyEvent))

@@ -11,7 +11,7 @@ from pdconsole.measure.driver_spec import driver_spec, prompt_seed, target_of
 from pdconsole.model.plan import RunPlan
 from pdconsole.model.request import RunRequest
 from pdconsole.profiles import Profiles
-from pdconsole.remote.zipapp import agent_zipapp
+from pdconsole.remote.archive import agent_archive
 from pdconsole.runner.nodes import nodes_of, ssh_target
 from pdconsole.runner.planning import Planned, plan_experiment
 from pdconsole.runner.user_errors import UserError
@@ -46,7 +46,7 @@ def export_experiment(workspace: Path, request: RunRequest, output: Path | None)
         agent=agent.name,
         startup_timeout_s=cluster.startup_timeout_s,
     )
-    agent.write_bytes(agent_zipapp().data)
+    agent.write_bytes(agent_archive().data)
     script.write_text(text, encoding="utf-8")
     script.chmod(MODE_EXECUTABLE)
     return [script, agent]

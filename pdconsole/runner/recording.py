@@ -94,5 +94,9 @@ class Recording:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._flushing
         self._guarded(self._flush)
-        for part in (self._writer, self._series, *self._logs.values()):
-            self._guarded(part.close)
+        for close in (
+            self._writer.close,
+            self._series.close,
+            *(log.close for log in self._logs.values()),
+        ):
+            self._guarded(close)
