@@ -462,13 +462,15 @@ def clean(workspace: Path, cluster: str, dry_run: bool, yes: bool, as_json: bool
     import msgspec
 
     from pdconsole.runner.leftovers import end_leftovers, find_leftovers
-    from pdconsole.ui.tables import leftovers_text
 
     found = find_leftovers(workspace, cluster)
     if as_json:
         _print_json(msgspec.to_builtins(found))
     else:
-        click.echo(leftovers_text(found, cluster))
+        for entry in found:
+            click.echo(str(entry))
+        if not found:
+            click.echo(f"nothing of ours runs on {cluster}")
     if not found or dry_run:
         return
     if not yes:

@@ -4,44 +4,69 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from pdconsole.profiles import ClusterProfile, Profiles
-from pdconsole.remote.errors import RemoteError
-from pdconsole.remote.values import News, ProcessInfo
+import msgspec
+
+from pdconsole.profiles import Profiles
+from pdconsole.remote.values import News
 from pdconsole.runner.nodes import SessionNodes
 from pdconsole.sim.embedded import ensure_embedded
 
-Leftovers = Mapping[str, Sequence[ProcessInfo]]  # by node
+
+class Leftover(msgspec.Struct, frozen=True, kw_only=True):
+    """A process, or several of one token, that a session started on a node."""
+
+    node: str
+    token: str  # <session>/<run>/<process>
+    pids: tuple[int, ...]
+    supervised: bool  # the agent of its session is alive, so it may be wanted
+
+    def __str__(self) -> str:
+        agent = "its session's agent is alive" if self.supervised else "its agent is gone"
+        return f"{self.node}: {self.token}, pid {', '.join(map(str, self.pids))}, {agent}"
 
 
-def find_leftovers(workspace: Path, cluster_name: str) -> Leftovers:
+def find_leftovers(workspace: Path, cluster_name: str) -> list[Leftover]:
     """Of any session of this user, on every node of the cluster. Raises RemoteError."""
-    return asyncio.run(_with_nodes(workspace, cluster_name, None))
+    return asyncio.run(_with_nodes(workspace, cluster_name, ()))
 
 
-def end_leftovers(workspace: Path, cluster_name: str, found: Leftovers) -> None:
+def end_leftovers(workspace: Path, cluster_name: str, found: Sequence[Leftover]) -> None:
     """End what `find_leftovers` found. Raises RemoteError when something does not die."""
     asyncio.run(_with_nodes(workspace, cluster_name, found))
 
 
-async def _with_nodes(workspace: Path, cluster_name: str, to_end: Leftovers | None) -> Leftovers:
-    cluster: ClusterProfile = Profiles.open(workspace).cluster(cluster_name)
+async def _with_nodes(
+    workspace: Path, cluster_name: str, to_end: Sequence[Leftover]
+) -> list[Leftover]:
+    """Ends `to_end`; without any, looks for what is there."""
+    cluster = Profiles.open(workspace).cluster(cluster_name)
     if cluster.simulated:
         cluster = await ensure_embedded(cluster)
-    names = [node.name for node in cluster.nodes] if to_end is None else list(to_end)
+    names = [node.name for node in cluster.nodes]
     nodes = SessionNodes(cluster, names, f"clean-{os.getpid()}", _nothing)
     try:
         await nodes.open()
-        if to_end is None:
-            found = {name: await c.find_leftovers() for name, c in nodes.clients.items()}
-            return {name: processes for name, processes in found.items() if processes}
-        for name, processes in to_end.items():
-            await nodes.clients[name].clean([p.token for p in processes])
-        return {}
+        for name, client in nodes.clients.items():
+            tokens = [entry.token for entry in to_end if entry.node == name]
+            if tokens:
+                await client.clean(tokens)
+        if to_end:
+            return []
+        return [
+            Leftover(
+                node=name,
+                token=process.token,
+                pids=process.pids or (process.pid,),
+                supervised=process.supervised,
+            )
+            for name, client in nodes.clients.items()
+            for process in await client.find_leftovers()
+        ]
     finally:
-        failures: list[RemoteError] = await nodes.end()
+        failures = await nodes.end()
         if failures:
             raise failures[0]
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -12,9 +11,6 @@ from rich.text import Text
 
 from pdconsole.journal import SessionSummary
 from pdconsole.ui.lines import duration, layout_name
-
-if TYPE_CHECKING:
-    from pdconsole.remote.values import ProcessInfo
 
 
 def render(table: Table, width: int) -> str:
@@ -73,15 +69,3 @@ def _size(count: float) -> str:
     if count < 1e6:
         return f"{count / 1e3:.1f} kB"
     return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"
-
-
-def leftovers_text(found: Mapping[str, Sequence[ProcessInfo]], cluster: str) -> str:
-    if not found:
-        return f"nothing of ours runs on {cluster}"
-    lines: list[str] = []
-    for node, processes in found.items():
-        for p in processes:
-            pids = ", ".join(str(pid) for pid in p.pids or (p.pid,))
-            supervised = "its agent is alive" if p.supervised else "without an agent"
-            lines.append(f"{node}: {p.token}, pid {pids}, {supervised}")
-    return "\n".join(lines)
