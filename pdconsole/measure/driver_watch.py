@@ -61,6 +61,7 @@ class DriverWatch:
         self._heard_at = 0.0
         self._lost_since: dict[str, float] = {}
         self.failed = False
+        self.given_up = ""  # the node whose lease ran out
 
     async def until_over(self, news: asyncio.Queue[News], control: Control) -> Ending:
         """Raises MeasureError naming what died."""
@@ -152,7 +153,7 @@ class DriverWatch:
         if _now() < self._deadline():
             return
         if self._lost_since:
-            node = min(self._lost_since, key=self._lost_since.__getitem__)
+            node = self.given_up = min(self._lost_since, key=self._lost_since.__getitem__)
             raise MeasureError(
                 f"Point {self._point}: {node} could not be reached for {self._lease_s:.0f} s, after"
                 " which it has ended everything itself; see whether it is up, then resume"

@@ -209,6 +209,9 @@ class _Measuring:
     async def _end_driver(self, watch: DriverWatch) -> None:
         """A node that cannot be reached ends it by itself, when the lease runs out."""
         watch.cancel()
+        if watch.given_up == self._node:
+            self._say_driver("failed")
+            return
         try:
             infos = await self._driver.stop([self._token], DRIVER_GRACE_S)
         except RemoteError as e:
