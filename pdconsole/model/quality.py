@@ -73,7 +73,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     simulated_late_ms: float = 10.0
     late_ms: float = 10.0
     cold_hit_rate: float = 0.01
-    primed_hit_rate: float = 0.8  # decode by prefix cache, of prompts that are at least:
+    # Decode by prefix cache: two blocks of the largest size in use may miss of a prompt, and
+    # prompts shorter than `long_prompt` are not judged.
+    primed_misses: int = 256
     long_prompt: int = 1024
     error_rate_bad: float = 0.05
     requests_for_p99: int = 100
@@ -165,11 +167,12 @@ def _prefix_cache(e: Evidence, limits: Limits) -> Iterator[Flag]:
 
 
 def _cache_misses(e: Evidence, limits: Limits) -> Iterator[Flag]:
-    """Where each prompt was primed, all but the last block of it should be a hit."""
+    """Where each prompt was primed, all but its last block should be a hit."""
     if not e.prefix_query_tokens or e.prefix_hit_tokens is None or not e.input_len:
         return
     rate = e.prefix_hit_tokens / e.prefix_query_tokens
-    if e.input_len >= limits.long_prompt and rate < limits.primed_hit_rate:
+    least = 1 - limits.primed_misses / e.input_len
+    if e.input_len >= limits.long_prompt and rate < least:
         yield Flag(
             name="prefix-cache-misses",
             evidence=f"only {_percent(rate)} of the prompt tokens came from the prefix cache, so"
