@@ -166,7 +166,13 @@ def _metas(root: Path, name: str) -> Iterator[tuple[Path, dict[str, Any]]]:
     if not root.is_dir():
         return
     for path in sorted(root.iterdir()):
-        if pattern.fullmatch(path.name) and (meta := read_run_file(path)) is not None:
+        if not pattern.fullmatch(path.name):
+            continue
+        try:
+            meta = read_run_file(path)
+        except ResultError:
+            continue  # nobody can tell whose it is: it stays as it is, and a new one is made
+        if meta is not None:
             yield path, meta
 
 

@@ -3,6 +3,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -202,3 +204,19 @@ def test_a_full_disk_leaves_nothing_half_written(
         directory.write_point(CONC4, a_measurement(CONC4))
     assert directory.points == set()
     assert [p.name for p in directory.path.rglob("*") if p.is_file()] == ["run.yaml"]
+
+
+def test_a_directory_whose_run_file_is_damaged_is_left_alone(tmp_path: Path) -> None:
+    damaged = ResultDirectory.create(tmp_path, a_plan(), FACTS)
+    (damaged.path / "run.yaml").write_text("points: [")
+    assert ResultDirectory.go_on_or_create(tmp_path, a_plan(), FACTS).name.endswith("_r2")
+    assert (damaged.path / "run.yaml").read_text() == "points: ["
+
+
+def test_reading_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, pdconsole.results, pdconsole.journal;"
+        "print({'numpy', 'pandas', 'plotext', 'pyarrow', 'yaml'} & set(sys.modules))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "set()\n"
