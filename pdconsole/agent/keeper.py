@@ -20,7 +20,6 @@ from typing import Any, Dict, List, Optional
 from pdconsole.agent import paths, sweep
 from pdconsole.agent.protocol import decode, encode, log
 
-LEFTOVER_GRACE_S = 5.0
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -152,10 +151,10 @@ class Keeper:
         self._notice_exit()
         if self._terminated:
             self._terminated = False
-            self._end(10.0, "its keeper was terminated")
+            self._end(self._spec["end_grace_s"], "its keeper was terminated")
         orphan = self._agent is None and self._ending is None
         if orphan and time.monotonic() - self._orphaned_at >= self._spec["adopt_grace_s"]:
-            self._end(10.0, "its agent died and no other came for it")
+            self._end(self._spec["end_grace_s"], "its agent died and no other came for it")
 
     def _patience(self) -> Optional[float]:
         now = time.monotonic()
@@ -224,7 +223,7 @@ class Keeper:
         self._status["exit_code"] = -result.si_status if by_signal else result.si_status
         if self._ending is None:
             self._status["state"] = "exited"
-            self._begin_ending(LEFTOVER_GRACE_S)
+            self._begin_ending(self._spec["end_grace_s"])
         self._next_step = 0.0
 
     def _reap_adopted(self) -> None:

@@ -64,6 +64,7 @@ class Processes:
         work_dir: str,
         archive: str,
         adopt_grace_s: float,
+        end_grace_s: float,
         locks: SlotLocks,
         on_end: Callable[[Child], None],
     ) -> None:
@@ -71,6 +72,7 @@ class Processes:
         self._work_dir = work_dir
         self._archive = archive
         self._adopt_grace_s = adopt_grace_s
+        self._end_grace_s = end_grace_s
         self._locks = locks
         self._on_end = on_end
         self._dir = os.path.join(paths.session_dir(work_dir, session), "processes")
@@ -143,6 +145,7 @@ class Processes:
             "records": bool(request["records"]),
             "locks": self._locks.descriptors(slots),
             "adopt_grace_s": self._adopt_grace_s,
+            "end_grace_s": self._end_grace_s,
         }
 
     async def _launch(self, spec: Message) -> Child:
@@ -203,7 +206,7 @@ class Processes:
     async def _sweep_after(self, child: Child, reason: str) -> None:
         """Nobody keeps this process any more: end what carries its token, write that down."""
         log(f"{child.token}: {reason}; ending what is left of it")
-        child.stuck = await self._end_carriers([child.token], 5.0)
+        child.stuck = await self._end_carriers([child.token], self._end_grace_s)
         child.status = {**child.status, "state": "killed", "reason": reason}
         try:
             paths.write_whole(os.path.join(child.dir, "status.json"), json.dumps(child.status))

@@ -33,6 +33,8 @@ from pdconsole.agent.tails import Tails
 
 PUMP_S = 0.1
 KEEP_SESSIONS_S = 7 * 86400.0
+LEASE_LOOK_S = 1.0  # a client may shorten the lease
+END_GRACE_S = 10.0  # from TERM to KILL when the session ends, or a keeper is alone
 # A renewal may already lie in the socket when the lease runs out: look once more.
 SECOND_LOOK_S = 0.5
 
@@ -93,11 +95,13 @@ class Agent:
         self._dir = directory
         self._nic_root = os.environ.get("PDCONSOLE_NIC_ROOT") or nics.ROOT
         self._locks = _slot_locks(options["lock_dir"], self._work_dir, self._session)
+        self._end_grace_s = float(options.get("end_grace_s", END_GRACE_S))
         self._processes = Processes(
             session=self._session,
             work_dir=self._work_dir,
             archive=os.path.abspath(sys.argv[0]),
             adopt_grace_s=float(options["adopt_grace_s"]),
+            end_grace_s=self._end_grace_s,
             locks=self._locks,
             on_end=self._note_end,
         )
@@ -142,7 +146,7 @@ class Agent:
         while True:
             left = self._lease_until - time.monotonic()
             if left > 0:
-                await asyncio.sleep(min(left, 30.0))
+                await asyncio.sleep(min(left, LEASE_LOOK_S))
                 continue
             await asyncio.sleep(SECOND_LOOK_S)
             if time.monotonic() < self._lease_until:
@@ -170,12 +174,12 @@ class Agent:
         log(f"ending {len(ended)} processes of session {self._session}: {reason}")
         trouble = ""
         try:
-            await self._processes.stop(ended, 10.0, reason)
+            await self._processes.stop(ended, self._end_grace_s, reason)
         except AgentError as error:
             trouble = error.sentence
         loop = asyncio.get_running_loop()
         find = sweep.of_session(self._session, self._work_dir)
-        left = await loop.run_in_executor(None, sweep.end, find, 5.0)
+        left = await loop.run_in_executor(None, sweep.end, find, self._end_grace_s)
         self._locks.give_back()
         note = {
             "reason": reason,
