@@ -277,3 +277,15 @@ def test_a_work_directory_that_cannot_be_written(tmp_path: Path) -> None:
         fatal = json.loads(said.split(b" ", 1)[1])["fatal"]
         assert fatal["kind"] == "disk"
         assert str(node.work_dir) in fatal["message"]
+
+
+def test_who_shed_environment_and_group_is_still_family(node: Node) -> None:
+    client = node.connect()
+    client.hello()
+    client.start(
+        "s/1/P1", "sh", "-c", "env -i setsid sh -c 'echo $$; exec sleep 1000' & sleep 1000"
+    )
+    log = until(lambda: client.ok("processes")["processes"][0]["last_log"], "its pid is told")
+    assert alive(int(log))
+    client.ok("stop", tokens=["s/1/P1"], grace_s=5)
+    assert not alive(int(log))
