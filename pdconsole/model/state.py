@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from pdconsole.model import events as ev
-from pdconsole.model.statistics import merge_histograms, percentile_of_histogram
+from pdconsole.model.statistics import merge_histograms, percentiles_of_histogram
 
 LIVE_WINDOW_S = 10.0
 NOTES_KEPT = 50
@@ -67,7 +67,7 @@ class RunView(msgspec.Struct, frozen=True):
 
 
 class LiveLatency(msgspec.Struct, frozen=True):
-    """Percentiles over the ticks of the last `window_s` seconds, ms; None where nothing was seen."""
+    """Percentiles over the last `window_s` seconds of ticks, ms; None where nothing was seen."""
 
     window_s: float = 0.0
     ttft_p50: float | None = None
@@ -100,8 +100,12 @@ class State(msgspec.Struct, frozen=True):
     current_run: str = ""
     current_point: str = ""
     ticks: tuple[ev.PointTick, ...] = ()  # the last LIVE_WINDOW_S seconds of the current point
-    live: LiveLatency = LiveLatency()
     notes: tuple[ev.Note, ...] = ()
+
+    @property
+    def live(self) -> LiveLatency:
+        """Made from the ticks when it is asked for: most states of a replay are never looked at."""
+        return _live(self.ticks)
 
     @property
     def simulated(self) -> bool:
@@ -174,7 +178,6 @@ def _epoch(state: State, event: ev.EpochOpened) -> State:
         current_run="",
         current_point="",
         ticks=(),
-        live=LiveLatency(),
     )
 
 
@@ -315,7 +318,6 @@ def _point_state(state: State, event: ev.PointState) -> State:
         run,
         current_point="" if ended else event.point,
         ticks=() if fresh else state.ticks,
-        live=LiveLatency() if fresh else state.live,
     )
 
 
@@ -336,30 +338,34 @@ def _tick(state: State, event: ev.PointTick) -> State:
     run = _change_point(state, event.run, event.point, change)
     if run is None:
         return state
-    return _with_run(state, event, run, ticks=ticks, live=_live(ticks))
+    return _with_run(state, event, run, ticks=ticks)
 
 
 def _live(ticks: tuple[ev.PointTick, ...]) -> LiveLatency:
     span = sum(x.dt_s for x in ticks)
-    ttft = merge_histograms(x.ttft for x in ticks)
-    tpot = merge_histograms(x.tpot for x in ticks)
-    itl = merge_histograms(x.itl for x in ticks)
+    ttft, tpot, itl = (
+        percentiles_of_histogram(merge_histograms(part), (50, 90, 99))
+        for part in (
+            (x.ttft for x in ticks),
+            (x.tpot for x in ticks),
+            (x.itl for x in ticks),
+        )
+    )
 
     def rate(total: int) -> float:
         return total / span if span > 0 else 0.0
 
-    p = percentile_of_histogram
     return LiveLatency(
         window_s=span,
-        ttft_p50=p(ttft, 50),
-        ttft_p90=p(ttft, 90),
-        ttft_p99=p(ttft, 99),
-        tpot_p50=p(tpot, 50),
-        tpot_p90=p(tpot, 90),
-        tpot_p99=p(tpot, 99),
-        itl_p50=p(itl, 50),
-        itl_p90=p(itl, 90),
-        itl_p99=p(itl, 99),
+        ttft_p50=ttft[0],
+        ttft_p90=ttft[1],
+        ttft_p99=ttft[2],
+        tpot_p50=tpot[0],
+        tpot_p90=tpot[1],
+        tpot_p99=tpot[2],
+        itl_p50=itl[0],
+        itl_p90=itl[1],
+        itl_p99=itl[2],
         requests_per_s=rate(sum(x.finished for x in ticks)),
         input_tokens_per_s=rate(sum(x.input_tokens for x in ticks)),
         output_tokens_per_s=rate(sum(x.output_tokens for x in ticks)),

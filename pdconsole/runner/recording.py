@@ -42,9 +42,7 @@ class Recording:
         """Record what a node told."""
         if isinstance(news, LogChunk):
             chunk = news
-            self._guarded(
-                lambda: self._log(chunk.node, chunk.token).append(chunk.offset, chunk.data)
-            )
+            self._guarded(lambda: self._append_log(chunk))
             return
         for event in events_of(news, self._started_monotonic):
             self.emit(event)
@@ -52,6 +50,13 @@ class Recording:
     def log_offset(self, node: str, token: str) -> int:
         """How many bytes of a process's log are here already."""
         return self._log(node, token).next_offset
+
+    def _append_log(self, chunk: LogChunk) -> None:
+        log = self._log(chunk.node, chunk.token)
+        have = log.append(chunk.offset, chunk.data)
+        if have < chunk.offset:
+            missing = f"bytes {have} to {chunk.offset} of this log did not arrive"
+            self.emit(ev.Note(level="warning", message=missing, subject=chunk.token))
 
     def _log(self, node: str, token: str) -> ProcessLog:
         log = self._logs.get((node, token))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -194,7 +195,8 @@ class LayoutRun:
         if measured is None:  # skipped or stopped on the way; measure_point has said so
             return True
         results = self._results = self._results or self._result_directory()
-        file = results.write_point(point, measured)
+        # Parquet of thousands of requests takes its time; the connections go on meanwhile.
+        file = await asyncio.to_thread(results.write_point, point, measured)
         self._emit(msgspec.structs.replace(measured.result, file=f"{results.name}/{file.name}"))
         self._point_state(point, "done", "", attempt)
         return True
