@@ -57,6 +57,7 @@ class Keeper:
             "session": spec["session"],
             "nonce": spec["nonce"],
             "slots": sorted(self._locks),
+            "records": spec["records"],
             "state": "running",
             "pid": 0,
             "exit_code": None,

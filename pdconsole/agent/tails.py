@@ -22,11 +22,15 @@ class Tail:
         self._fd = -1
 
     def read(self) -> bytes:
+        """Looks at the size first: most of the time there is nothing new."""
         if self._fd < 0:
             try:
-                self._fd = os.open(os.path.join(self.child.dir, self.name), os.O_RDONLY)
+                path = os.path.join(self.child.dir, self.name)
+                self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
                 return b""
+        if os.fstat(self._fd).st_size <= self.offset:
+            return b""
         return os.pread(self._fd, CHUNK, self.offset)
 
     def close(self) -> None:
@@ -46,6 +50,8 @@ class Tails:
         return not self._tails and not self._ends
 
     def follow(self, child: Child, name: str, offset: int) -> None:
+        if name == "records" and not child.status["records"]:
+            return
         old = self._tails.pop((child.token, name), None)
         if old is not None:
             old.close()
