@@ -56,14 +56,14 @@ async def open_wire(target: SshTarget) -> Wire:
 def _route(target: SshTarget) -> list[Hop]:
     """The jump hosts in order, then the node itself, as the ssh configuration resolves them."""
     host = target.host or target.node
-    hop = _resolve(target, host, target.port, target.user)
+    hop = _resolve(target, host, target.port, target.user, is_node=True)
     jump = target.jump if target.jump is not None else hop.jump
     hops = [hop]
     while jump and jump.lower() != "none":
         *before, nearest = jump.split(",")
         user, _, place = nearest.strip().rpartition("@")
         name, port = _split_port(place)
-        hop = _resolve(target, name, port, user or None)
+        hop = _resolve(target, name, port, user or None, is_node=False)
         hops.insert(0, hop)
         jump = ",".join(before) or hop.jump
         if len(hops) > MAX_HOPS:
@@ -84,7 +84,9 @@ def _split_port(place: str) -> tuple[str, int | None]:
     return place.strip("[]"), None
 
 
-def _resolve(target: SshTarget, name: str, port: int | None, user: str | None) -> Hop:
+def _resolve(
+    target: SshTarget, name: str, port: int | None, user: str | None, *, is_node: bool
+) -> Hop:
     try:
         options = asyncssh.SSHClientConnectionOptions(
             config=_config_files(target),
@@ -93,7 +95,8 @@ def _resolve(target: SshTarget, name: str, port: int | None, user: str | None) -
             username=user if user is not None else (),
             client_keys=None,
         )
-        trusted = _known_hosts(target, options.known_hosts)
+        files = _known_hosts_files(target, options.known_hosts)
+        trusted = asyncssh.read_known_hosts(files)
     except (asyncssh.Error, OSError, ValueError) as error:
         raise RemoteError(
             target.node, "config", f"cannot read the ssh settings for {name}: {error}"
@@ -107,8 +110,8 @@ def _resolve(target: SshTarget, name: str, port: int | None, user: str | None) -
         jump=None if options.proxy_command else jump,
         key_name=options.host_key_alias or options.host,
         known_hosts=trusted,
-        known_hosts_file=target.known_hosts or "~/.ssh/known_hosts",
-        is_node=name == (target.host or target.node),
+        known_hosts_file=files[0] if files else "~/.ssh/known_hosts",
+        is_node=is_node,
     )
 
 
@@ -123,15 +126,16 @@ def _identity(target: SshTarget) -> list[str]:
     return [str(Path(path).expanduser()) for path in target.identity]
 
 
-def _known_hosts(target: SshTarget, configured: object) -> asyncssh.SSHKnownHosts:
-    """Always an object, never None, which would switch the check off."""
+def _known_hosts_files(target: SshTarget, configured: object) -> list[str]:
+    """What to read trusted keys from. Never None for asyncssh, which would switch its check off;
+    without any file every key is unknown."""
     if target.known_hosts is not None:
-        return asyncssh.read_known_hosts(str(Path(target.known_hosts).expanduser()))
+        return [str(Path(target.known_hosts).expanduser())]
     names = list(cast(Iterable[str], configured)) if isinstance(configured, list) else []
     if configured is not None and not names:
         names = ["~/.ssh/known_hosts", "~/.ssh/known_hosts2", "/etc/ssh/ssh_known_hosts"]
     files = [Path(name).expanduser() for name in names]
-    return asyncssh.read_known_hosts([str(file) for file in files if file.is_file()])
+    return [str(file) for file in files if file.is_file()]
 
 
 class _Witness(asyncssh.SSHClient):
