@@ -1,0 +1,362 @@
+"""One streamed answer: HTTP/1.1 with server-sent events, each token stamped by the read it came in.
+
+Reads are stamped when they arrive and taken in later (`absorb`), so parsing never delays a stamp.
+
+A token event is an event whose `choices` is not empty, whatever its text and finish reason: the
+definition of `vllm bench serve`. Its time is that of the read that completed the event. TTFT is
+the first token event's time less the send instant, ITL the gaps between token events, E2EL the
+last token event's time less the send instant. Token counts come from the server's `usage`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from array import array
+from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Optional, Protocol, Tuple, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MAX_HEAD_BYTES = 65536
+MAX_ERROR_BYTES = 65536
+
+# States of the body's framing
+_HEAD, _SIZE, _DATA, _CRLF, _TRAILER, _LENGTH, _UNTIL_EOF, _COMPLETE = range(8)
+
+# The first four bytes of a chunk, and the length of that chunk with its framing.
+_FRAMES: Dict[bytes, int] = {
+    (form % size + b"\r\n")[:4]: size + len(form % size) + 4
+    for size in range(0x20, 0x800)
+    for form in (b"%x", b"%X")
+}
+_HEX = re.compile(rb"[0-9A-Fa-f]+")
+_TEXT = re.compile(rb'"text":\s*"(?:[^"\\]|\\.)*"')
+_NOWHERE = b"\0no read ends like this"
+
+
+class MalformedAnswerError(Exception):
+    """What came back is not HTTP/1.1."""
+
+
+class Answer:
+    """The answer to one request, fed read by read. Times are seconds of time.monotonic()."""
+
+    __slots__ = (
+        "_body",
+        "_event",
+        "_held",
+        "_left",
+        "_state",
+        "_token_end",
+        "completion_tokens",
+        "done",
+        "end",
+        "first",
+        "gaps_ms",
+        "keep_alive",
+        "last",
+        "plain_end",
+        "prompt_tokens",
+        "reason",
+        "request_id",
+        "server_error",
+        "status",
+    )
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.reason = ""
+        self.keep_alive = True
+        self.first = 0.0  # 0: no token event yet
+        self.last = 0.0
+        self.end = 0.0  # the latest read; 0: nothing came yet
+        self.gaps_ms = array("f")
+        self.done = False  # `[DONE]` came
+        self.request_id = ""
+        self.prompt_tokens: Optional[int] = None
+        self.completion_tokens: Optional[int] = None
+        self.server_error = ""
+        # How a read ends that is one chunk with one token event, where a chunk starts next.
+        self.plain_end = _NOWHERE
+        self._token_end = _NOWHERE  # the same, wherever the reading stands
+        self._state = _HEAD
+        self._held = b""  # framing that is not complete yet
+        self._left = 0  # bytes still to come of this chunk, or of a body of known length
+        self._event = b""  # the event that is not complete yet
+        self._body = b""  # of an answer that is not a stream of events
+
+    @property
+    def complete(self) -> bool:
+        return self._state == _COMPLETE
+
+    @property
+    def token_events(self) -> int:
+        return len(self.gaps_ms) + 1 if self.first else 0
+
+    def feed(self, stamp: float, data: bytes) -> bool:
+        """Take one read in; True when it completes the answer. Raises MalformedAnswerError."""
+        self.end = stamp
+        if self._state == _COMPLETE:
+            self.keep_alive = False  # bytes that nobody asked for: never use this connection again
+            return False
+        if self._held:
+            data = self._held + data
+            self._held = b""
+        position = 0
+        while position < len(data) and self._state != _COMPLETE:
+            step = self._step(stamp, data, position)
+            if step < 0:
+                self._held = data[position:]
+                break
+            position = step
+        if self._state == _COMPLETE:
+            self.keep_alive = self.keep_alive and position == len(data)
+            self._finish_events(stamp)
+        between = self._state == _SIZE and not self._held and not self._event
+        self.plain_end = self._token_end if between else _NOWHERE
+        return self._state == _COMPLETE
+
+    def close(self, stamp: float) -> bool:
+        """The server closed the connection; True when that is how this answer ends."""
+        self.keep_alive = False
+        if self._state == _UNTIL_EOF:
+            self._state = _COMPLETE
+            self._finish_events(stamp)
+        return self._state == _COMPLETE
+
+    def failure(self) -> str:
+        """Why this complete answer is not a finished request; empty if it is one."""
+        if self.status != 200:
+            message = _error_message(self._body) or self.reason
+            return f"HTTP {self.status}: {message}" if message else f"HTTP {self.status}"
+        if self.server_error:
+            return self.server_error
+        if not self.first:
+            shown = _error_message(self._body)
+            return "the answer holds no token event" + (f": {shown}" if shown else "")
+        if not self.done and self.completion_tokens is None:
+            return f"the stream ended without [DONE] after {self.token_events} token events"
+        return ""
+
+    def _step(self, stamp: float, data: bytes, position: int) -> int:
+        """Take in one piece of framing from `position`; the position after it, -1 if cut short."""
+        state = self._state
+        if state == _HEAD:
+            end = data.find(b"\r\n\r\n", position)
+            if end < 0:
+                if len(data) - position > MAX_HEAD_BYTES:
+                    raise MalformedAnswerError("the answer's headers do not end")
+                return -1
+            self._read_head(data[position:end])
+            return end + 4
+        if state in (_DATA, _LENGTH):
+            end = min(len(data), position + self._left)
+            self._left -= end - position
+            self._payload(stamp, data[position:end])
+            if not self._left:
+                self._state = _CRLF if state == _DATA else _COMPLETE
+            return end
+        if state == _UNTIL_EOF:
+            self._payload(stamp, data[position:])
+            return len(data)
+        if state == _SIZE and not self._event:
+            end = position + _FRAMES.get(data[position : position + 4], 0)
+            if position < end <= len(data) and self._is_plain(data, position, end):
+                self._count_token(stamp)
+                return end
+        end = data.find(b"\r\n", position)
+        if end < 0:
+            if len(data) - position > MAX_HEAD_BYTES:
+                raise MalformedAnswerError("a line of the chunked framing does not end")
+            return -1
+        self._read_chunk_line(data[position:end])
+        return end + 2
+
+    def _read_chunk_line(self, line: bytes) -> None:
+        if self._state == _SIZE:
+            size = line.partition(b";")[0].strip()
+            if not _HEX.fullmatch(size):
+                raise MalformedAnswerError(f"not a chunk size: {line[:40]!r}")
+            self._left = int(size, 16)
+            self._state = _DATA if self._left else _TRAILER
+        elif self._state == _CRLF:
+            if line:
+                raise MalformedAnswerError("a chunk is longer than its size")
+            self._state = _SIZE
+        elif not line:
+            self._state = _COMPLETE
+
+    def _read_head(self, head: bytes) -> None:
+        lines = head.decode("latin-1").split("\r\n")
+        version, _, rest = lines[0].partition(" ")
+        code, _, reason = rest.partition(" ")
+        if not version.startswith("HTTP/1.") or not code.isdigit():
+            raise MalformedAnswerError(f"not an HTTP/1.1 answer: {lines[0][:60]!r}")
+        if code.startswith("1"):
+            return  # an interim answer; the real one follows
+        self.status, self.reason = int(code), reason
+        headers = {}
+        for line in lines[1:]:
+            name, _, value = line.partition(":")
+            headers[name.strip().lower()] = value.strip().lower()
+        connection = headers.get("connection", "")
+        self.keep_alive = connection != "close" and (
+            version != "HTTP/1.0" or connection == "keep-alive"
+        )
+        if "chunked" in headers.get("transfer-encoding", ""):
+            self._state = _SIZE
+        elif "content-length" in headers:
+            if not headers["content-length"].isdigit():
+                raise MalformedAnswerError(f"not a length: {headers['content-length'][:40]!r}")
+            self._left = int(headers["content-length"])
+            self._state = _LENGTH if self._left else _COMPLETE
+        else:
+            self._state = _UNTIL_EOF
+
+    def _payload(self, stamp: float, part: bytes) -> None:
+        if self.status != 200:
+            self._body += part[: MAX_ERROR_BYTES - len(self._body)]
+            return
+        text = self._event + part if self._event else part
+        half = b""
+        if b"\r" in text:
+            if text.endswith(b"\r"):
+                text, half = text[:-1], b"\r"
+            text = text.replace(b"\r\n", b"\n")
+        if b"\n\n" in text:
+            events = text.split(b"\n\n")
+            text = events.pop()
+            for event in events:
+                self._take_event(stamp, event)
+        self._event = text + half
+
+    def _finish_events(self, stamp: float) -> None:
+        """An event without its blank line, at the end of the body, is taken as complete."""
+        event, self._event = self._event.strip(), b""
+        if event:
+            self._take_event(stamp, event)
+
+    def _is_plain(self, data: bytes, start: int, end: int) -> bool:
+        """Whether a whole chunk is one line that ends as this stream's token events do."""
+        ending = self._token_end
+        return (
+            data.endswith(ending, start, end) and data.find(b"\n", start + 5, end - len(ending)) < 0
+        )
+
+    def _learn_plain(self, event: bytes) -> None:
+        """Remember all that follows the text of this token event.
+
+        Servers write the events of a stream alike, so the next ones mostly end so too. What ends
+        so has closed a choice that goes on, whatever its text: JSON escapes the quotes in it.
+        """
+        text = _TEXT.search(event)
+        if text and b'"finish_reason":null' in event[text.end() :]:
+            self._token_end = event[text.end() - 1 :] + b"\n\n\r\n"
+
+    def _count_token(self, stamp: float) -> None:
+        if self.first:
+            self.gaps_ms.append((stamp - self.last) * 1e3)
+        else:
+            self.first = stamp
+        self.last = stamp
+
+    def _take_event(self, stamp: float, event: bytes) -> None:
+        fields = [line[5:].strip() for line in event.split(b"\n") if line.startswith(b"data:")]
+        data = b"\n".join(fields)
+        if not data:
+            if event.strip() and not event.lstrip().startswith(_SSE_FIELDS):
+                self._body += event[: MAX_ERROR_BYTES - len(self._body)]
+            return
+        if data == b"[DONE]":
+            self.done = True
+            return
+        try:
+            content = json.loads(data)
+        except ValueError:
+            self.server_error = self.server_error or f"an event is not JSON: {data[:200]!r}"
+            return
+        if not isinstance(content, dict):
+            return
+        self._take_content(stamp, content)
+        if content.get("choices"):
+            self._learn_plain(data)
+
+    def _take_content(self, stamp: float, content: Dict[str, Any]) -> None:
+        if content.get("error"):
+            self.server_error = "the server reported in the stream: " + _message_of(content)
+        if not self.request_id:
+            self.request_id = str(content.get("id") or "")
+        if content.get("choices"):
+            self._count_token(stamp)
+        usage = content.get("usage")
+        if isinstance(usage, dict):
+            self.prompt_tokens = usage.get("prompt_tokens", self.prompt_tokens)
+            self.completion_tokens = usage.get("completion_tokens", self.completion_tokens)
+
+
+_SSE_FIELDS = (b":", b"event:", b"id:", b"retry:")
+
+
+class Answered(Protocol):
+    """Whatever holds the answer that its reads belong to."""
+
+    answer: Answer
+
+
+Owner = TypeVar("Owner", bound=Answered)
+
+
+def absorb(
+    reads: Iterable[Tuple[Owner, float, bytes]],
+    on_malformed: Callable[[Owner, MalformedAnswerError], None],
+) -> Tuple[List[Owner], List[float], int]:
+    """Take stamped reads in, in their order: who is complete, the new gaps in ms, first tokens.
+
+    Nearly every read is one chunk with one token event. Such a read is recognised by its length
+    and its end, and leaves the answer's framing as it was; all others are fed.
+    """
+    complete: List[Owner] = []
+    gaps: List[float] = []
+    firsts = 0
+    frame = _FRAMES.get
+    for owner, stamp, data in reads:
+        answer = owner.answer
+        ending = answer.plain_end
+        if (
+            data.endswith(ending)
+            and frame(data[:4]) == len(data)
+            and data.find(b"\n", 5, -len(ending)) < 0
+        ):
+            gap = (stamp - answer.last) * 1e3
+            answer.last = stamp
+            answer.gaps_ms.append(gap)
+            gaps.append(gap)
+            continue
+        known, started = len(answer.gaps_ms), answer.first
+        try:
+            if answer.feed(stamp, data):
+                complete.append(owner)
+        except MalformedAnswerError as error:
+            on_malformed(owner, error)
+        if answer.first:
+            gaps.extend(answer.gaps_ms[known:])
+            firsts += not started
+    return complete, gaps, firsts
+
+
+def _message_of(content: Any) -> str:
+    """The sentence in an error body, in the shapes that vLLM, its router and FastAPI use."""
+    if isinstance(content, dict):
+        for key in ("error", "message", "detail"):
+            if content.get(key):
+                return _message_of(content[key])
+    return content if isinstance(content, str) else json.dumps(content)
+
+
+def _error_message(body: bytes) -> str:
+    try:
+        message = _message_of(json.loads(body))
+    except ValueError:
+        message = body.decode("utf-8", "replace")
+    return " ".join(message.split())[:300]
