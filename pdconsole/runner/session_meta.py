@@ -29,10 +29,10 @@ def new_meta(session: str, request: RunRequest, planned: Planned) -> dict[str, A
         "plan": msgspec.to_builtins(planned.plan),
         "seed": planned.seed or session,
         "profiles": {
-            "cluster": planned.cluster.model_dump(mode="json", exclude_defaults=True),
-            "model": planned.model.model_dump(mode="json", exclude_defaults=True),
+            "cluster": planned.cluster.model_dump(exclude_defaults=True),
+            "model": planned.model.model_dump(exclude_defaults=True),
             "networks": {
-                name: network.model_dump(mode="json", exclude_defaults=True)
+                name: network.model_dump(exclude_defaults=True)
                 for name, network in planned.networks.items()
             },
         },
