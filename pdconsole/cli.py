@@ -200,7 +200,27 @@ def _follow_to_the_end(workspace: Path, name: str, *, plain: bool, as_json: bool
     out = sys.stderr if as_json else sys.stdout
     with Interrupts(lambda count: _stop_by_key(workspace, count)):
         state = follow(session, _display(out, plain=plain))
+    state = _with_runners_word(workspace, state)
     _end_by_state(workspace, state, as_json=as_json)
+
+
+def _with_runners_word(workspace: Path, state: State) -> State:
+    """A full disk leaves a session without its last event; its runner, if alive, knows why."""
+    if state.status != "broken-off":
+        return state
+    import msgspec
+
+    from pdconsole.model.request import Call
+    from pdconsole.runner.client import connect
+
+    client = connect(workspace)
+    if client is None:
+        return state
+    with client:
+        reply = client.call(Call(command="hello"))
+    if reply.last_session != state.session:
+        return state
+    return msgspec.structs.replace(state, status="failed", message=reply.last_message)
 
 
 def _display(out: Any, *, plain: bool) -> Any:
@@ -259,6 +279,7 @@ def watch(workspace: Path, session: str, plain: bool, from_start: bool) -> None:
     directory = SessionDir.find(workspace, session)
     whole = from_start or not directory.is_held()
     state = follow(directory, _display(sys.stdout, plain=plain), from_start=whole)
+    state = _with_runners_word(workspace, state)
     _end_by_state(workspace, state, as_json=False)
 
 

@@ -223,7 +223,8 @@ class PointState(Event, frozen=True, kw_only=True, tag="point.state"):
     point: str
     status: PointStatus
     attempt: int = 1
-    target_requests: int | None = None
+    target_requests: int | None = None  # the window holds at least so many,
+    target_s: float | None = None  # and lasts at least so long
     message: str = ""
 
 

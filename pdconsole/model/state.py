@@ -44,13 +44,26 @@ class PointView(msgspec.Struct, frozen=True):
     status: ev.PointStatus = "pending"
     attempt: int = 0
     target_requests: int | None = None
+    target_s: float | None = None
     message: str = ""
     started_t: float | None = None
+    window_t: float | None = None  # when the window opened
     ended_t: float | None = None
     finished: int = 0  # requests, all phases of this attempt
     window_finished: int = 0
     errors: int = 0
     result: ev.PointResult | None = None
+
+    def progress(self, t: float) -> float:
+        """Share of the window that is over, 0 to 1: requests or time, whichever is behind."""
+        if self.window_t is None:
+            return 0.0
+        shares = [1.0]
+        if self.target_requests:
+            shares.append(self.window_finished / self.target_requests)
+        if self.target_s:
+            shares.append((t - self.window_t) / self.target_s)
+        return min(shares)
 
 
 class RunView(msgspec.Struct, frozen=True):
@@ -301,9 +314,9 @@ def _point_state(state: State, event: ev.PointState) -> State:
             p,
             status=event.status,
             attempt=event.attempt,
-            target_requests=(
-                event.target_requests if event.target_requests is not None else p.target_requests
-            ),
+            target_requests=event.target_requests or p.target_requests,
+            target_s=event.target_s or p.target_s,
+            window_t=event.t if event.status == "window" else p.window_t,
             message=event.message,
             ended_t=event.t if ended else None,
         )

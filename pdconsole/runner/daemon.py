@@ -125,8 +125,8 @@ class Runner:
             # The session itself says what it can; a full disk may leave it no way to.
             log.exception("session %s failed", session.name)
         finally:
-            status, message = session.ending or ("failed", "see the runner's log")
-            self._last_ending = (session.name, f"{status}: {message}")
+            _, message = session.ending or ("failed", "see the runner's log")
+            self._last_ending = (session.name, message)
             self._session = None
             self._carrying_out = None
             self._idle_since = time.monotonic()

@@ -17,7 +17,7 @@ import msgspec
 from pdconsole.journal import JournalTail, SessionDir
 from pdconsole.model import events as ev
 from pdconsole.model.state import State, reduce
-from pdconsole.ui.lines import EventLines, duration, opening_lines, point_name
+from pdconsole.ui.lines import EventLines, duration, joining_lines, opening_lines, point_name
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -48,8 +48,15 @@ class Interrupts:
 
 
 class Display(Protocol):
-    def show(self, event: ev.Event, state: State) -> None: ...
-    def tick(self, state: State) -> None: ...
+    def join(self, state: State) -> None:
+        """Shown first to someone who joins in the middle."""
+
+    def show(self, event: ev.Event, state: State) -> None:
+        """`state` is the state after `event`."""
+
+    def tick(self, state: State) -> None:
+        """Called a few times a second."""
+
     def close(self) -> None: ...
 
 
@@ -59,6 +66,10 @@ class PlainDisplay:
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._lines = EventLines()
+
+    def join(self, state: State) -> None:
+        for line in (*opening_lines(state), *joining_lines(state)):
+            self._write(line)
 
     def show(self, event: ev.Event, state: State) -> None:
         if isinstance(event, ev.SessionOpened):
@@ -99,6 +110,10 @@ class ProgressDisplay:
         self._lines = EventLines()
         self._progress.start()
 
+    def join(self, state: State) -> None:
+        for line in (*opening_lines(state), *joining_lines(state)):
+            self._console.print(line, markup=False, soft_wrap=True)
+
     def show(self, event: ev.Event, state: State) -> None:
         if isinstance(event, ev.SessionOpened):
             for line in opening_lines(state):
@@ -128,9 +143,9 @@ class ProgressDisplay:
                 self._point,
                 visible=True,
                 description=f"{point_name(point.id)} {point.status}",
-                total=point.target_requests or 1,
-                completed=min(point.window_finished, point.target_requests or 1),
-                detail=f"{point.window_finished}/{point.target_requests or '?'} {p50}{tpot}",
+                total=1.0,
+                completed=point.progress(state.t),
+                detail=f"{point.window_finished} requests  {p50}{tpot}",
             )
         self._progress.refresh()
 
@@ -167,7 +182,7 @@ def follow(session: SessionDir, display: Display, *, from_start: bool = True) ->
     try:
         with JournalTail(session.events_path) as tail:
             if not from_start:
-                state = _catch_up(tail, state, display)
+                state = _catch_up(tail, display)
             while True:
                 events = tail.poll()
                 for event in events:
@@ -190,15 +205,12 @@ def follow(session: SessionDir, display: Display, *, from_start: bool = True) ->
         display.close()
 
 
-def _catch_up(tail: JournalTail, state: State, display: Display) -> State:
-    opened: ev.SessionOpened | None = None
+def _catch_up(tail: JournalTail, display: Display) -> State:
+    state = State()
     while events := tail.poll():
         for event in events:
             state = reduce(state, event)
-            if isinstance(event, ev.SessionOpened):
-                opened = event
-    if opened is not None:
-        display.show(opened, state)
+    display.join(state)
     return state
 
 

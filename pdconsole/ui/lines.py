@@ -78,12 +78,21 @@ def opening_lines(state: State) -> Iterator[str]:
     if opened is None:
         return
     mark = "  (simulated)" if opened.simulated else ""
-    yield f"session   {opened.session}{mark}"
-    yield f"cluster   {opened.cluster}, model {opened.model}"
+    yield f"session    {opened.session}{mark}"
+    yield f"cluster    {opened.cluster}, model {opened.model}"
     if opened.question:
-        yield f"question  {opened.question}"
+        yield f"question   {opened.question}"
     points = sum(len(r.points) for r in opened.runs)
-    yield f"plan      {len(opened.runs)} layouts, {points} points"
+    yield f"plan       {len(opened.runs)} layouts, {points} points"
+
+
+def joining_lines(state: State) -> Iterator[str]:
+    """Where the session is, for someone who joins in the middle."""
+    yield f"so far     {state.points_ended} of {state.points_total} points in {duration(state.t)}"
+    run = state.run(state.current_run)
+    if run is not None:
+        at = f", {point_name(state.current_point)}" if state.current_point else ""
+        yield f"now        {run_name(state, run)}: {run.status}{at}"
 
 
 class EventLines:
@@ -101,7 +110,7 @@ class EventLines:
     def _texts(self, event: ev.Event, state: State) -> Iterator[str]:
         match event:
             case ev.SessionState():
-                yield f"session {event.status}" + _after(": ", event.message)
+                yield f"session    {event.status}" + _after(": ", event.message)
             case ev.EpochOpened() if event.epoch > 1:
                 yield f"resumed (epoch {event.epoch})" + _after(": ", event.reason)
             case ev.CommandReceived():
@@ -133,6 +142,8 @@ class EventLines:
                 return
 
     def _process(self, event: ev.ProcessState) -> Iterator[str]:
+        if event.status == "ready" and event.role == "driver":
+            return  # the point says so itself
         if event.status not in ("ready", "failed"):
             return
         slots = ",".join(str(s) for s in event.slots)
@@ -147,13 +158,8 @@ class EventLines:
         name = point_name(event.point)
         again = f" (attempt {event.attempt})" if event.attempt > 1 else ""
         if event.status in ("warmup", "window"):
-            goal = (
-                f", {event.target_requests} requests"
-                if event.status == "window" and event.target_requests
-                else ""
-            )
             word = "warm-up" if event.status == "warmup" else "window"
-            yield f"  {name} {word}{goal}{again}"
+            yield f"  {name} {word}{again}"
         elif event.status in ("failed", "skipped"):
             yield f"  {name} {event.status}" + _after(": ", printable(event.message))
 
@@ -164,10 +170,8 @@ class EventLines:
         self._last_progress_t = event.t
         run = state.run(event.run)
         point = next((p for p in run.points if p.id == event.point), None) if run else None
-        count = ""
-        if point is not None and point.target_requests:
-            count = f" {point.window_finished}/{point.target_requests}"
-        yield f"  {point_name(event.point)}{count} {live_text(state.live)}"
+        share = f" {point.progress(state.t):4.0%}" if point is not None else ""
+        yield f"  {point_name(event.point)}{share}  {live_text(state.live)}"
 
 
 def _after(separator: str, text: str) -> str:

@@ -1,4 +1,4 @@
-"""Mistakes and faults: one clear sentence, an exit code, nothing left running, nothing half-made."""
+"""Mistakes and faults: a clear sentence, an exit code, nothing left running or half-made."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def refused(done: subprocess.CompletedProcess[str], *says: str) -> None:
         (("run", "pd-ratio-sweep", "--cluster", "nowhere"), ("nowhere", "embedded")),
         (("run", "pd-ratio-sweep", "--network", "srdd"), ("srd",)),
         (("run", "network-bandwidth-test"), ("NIXL",)),
-        (("run", "--resume", "nothing"), ("nothing",)),
+        (("run", "--resume", "nothing"), ("no sessions",)),
         (("watch", "nothing"), ("sessions",)),
         (("stop",), ("nothing is running",)),
         (("compare", "nowhere"), ("nowhere",)),
@@ -96,6 +96,7 @@ def test_an_occupied_gpu_names_its_holder(console: Console, tmp_path: Path) -> N
 
 def test_a_full_disk_ends_the_session_and_leaves_whole_files(console: Console) -> None:
     console.small_requests()
+    assert console.run("clean").returncode == 0  # the nodes are up, and have room
     # A limit on the size of any one file stands for a disk that fills up.
     limit = 60_000
 
