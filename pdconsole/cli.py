@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import click
 
@@ -17,6 +17,7 @@ from pdconsole import __version__, exit_codes
 if TYPE_CHECKING:
     from pdconsole.model.request import Call, Reply, RunRequest
     from pdconsole.model.state import State
+    from pdconsole.ui.follow import Display
 
 WORKSPACE_VARIABLE = "PDCONSOLE_WORKSPACE"
 
@@ -198,8 +199,9 @@ def _follow_to_the_end(workspace: Path, name: str, *, plain: bool, as_json: bool
 
     session = SessionDir.find(workspace, name)
     out = sys.stderr if as_json else sys.stdout
-    with Interrupts(lambda count: _stop_by_key(workspace, count)):
-        state = follow(session, _display(out, plain=plain))
+    display = _display(out, plain=plain)
+    with Interrupts(lambda count: _stop_by_key(workspace, count, display)):
+        state = follow(session, display)
     state = _with_runners_word(workspace, state)
     _end_by_state(workspace, state, as_json=as_json)
 
@@ -223,23 +225,24 @@ def _with_runners_word(workspace: Path, state: State) -> State:
     return msgspec.structs.replace(state, status="failed", message=reply.last_message)
 
 
-def _display(out: Any, *, plain: bool) -> Any:
+def _display(out: TextIO, *, plain: bool) -> Display:
     from pdconsole.ui.follow import PlainDisplay, ProgressDisplay
 
     return PlainDisplay(out) if plain or not out.isatty() else ProgressDisplay(out)
 
 
-def _stop_by_key(workspace: Path, count: int) -> None:
+def _stop_by_key(workspace: Path, count: int, display: Display) -> None:
     from pdconsole.model.request import Call
     from pdconsole.runner.client import RunnerError
 
     now = count > 1
-    says = "ending it at once" if now else "stopping in order; Ctrl-C again ends it at once"
-    click.echo(f"\n{says}", err=True)
+    display.say(
+        "ending it at once" if now else "stopping in order; Ctrl-C once more ends it at once"
+    )
     try:
         _call(workspace, Call(command="stop", now=now))
     except RunnerError as e:
-        click.echo(f"pdconsole: {e}", err=True)
+        display.say(f"pdconsole: {e}")
 
 
 def _end_by_state(workspace: Path, state: State, *, as_json: bool) -> NoReturn:

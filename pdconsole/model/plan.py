@@ -39,5 +39,5 @@ class ExperimentPlan(msgspec.Struct, frozen=True, kw_only=True):
 def result_dir_name(
     model_short_name: str, workload: Workload, strategy: str, network: str, layout_slug: str
 ) -> str:
-    """The result directory of a run, e.g. `gptoss_itl5000_otl250_mixed_pack-cuda-ipc_p1xtp2-d3xtp2`."""
+    """The directory of a run, e.g. `gptoss_itl5000_otl250_mixed_pack-cuda-ipc_p1xtp2-d3xtp2`."""
     return f"{model_short_name}_{workload.slug}_{strategy}-{network}_{layout_slug}"

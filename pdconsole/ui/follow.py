@@ -54,6 +54,9 @@ class Display(Protocol):
     def show(self, event: ev.Event, state: State) -> None:
         """`state` is the state after `event`."""
 
+    def say(self, line: str) -> None:
+        """A line of the command's own, among those of the session."""
+
     def tick(self, state: State) -> None:
         """Called a few times a second."""
 
@@ -77,6 +80,9 @@ class PlainDisplay:
                 self._write(line)
         for line in self._lines.lines(event, state):
             self._write(line)
+
+    def say(self, line: str) -> None:
+        self._write(line)
 
     def _write(self, line: str) -> None:
         self._out.write(line + "\n")
@@ -112,17 +118,20 @@ class ProgressDisplay:
 
     def join(self, state: State) -> None:
         for line in (*opening_lines(state), *joining_lines(state)):
-            self._console.print(line, markup=False, soft_wrap=True)
+            self.say(line)
 
     def show(self, event: ev.Event, state: State) -> None:
         if isinstance(event, ev.SessionOpened):
             for line in opening_lines(state):
-                self._console.print(line, markup=False, soft_wrap=True)
+                self.say(line)
         if isinstance(event, ev.PointTick):
             return  # the bars show them
         for line in self._lines.lines(event, state):
             style = "bold red" if " failed" in line else None
             self._console.print(line, markup=False, soft_wrap=True, style=style)
+
+    def say(self, line: str) -> None:
+        self._console.print(line, markup=False, soft_wrap=True)
 
     def tick(self, state: State) -> None:
         done, total = state.points_ended, state.points_total

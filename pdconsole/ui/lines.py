@@ -31,6 +31,11 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{secs:02}" if hours else f"{minutes}:{secs:02}"
 
 
+def counted(count: int, word: str) -> str:
+    """`1 layout`, `2 layouts`."""
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
 def layout_name(slug: str) -> str:
     return str(parse_layout(slug))
 
@@ -83,12 +88,13 @@ def opening_lines(state: State) -> Iterator[str]:
     if opened.question:
         yield f"question   {opened.question}"
     points = sum(len(r.points) for r in opened.runs)
-    yield f"plan       {len(opened.runs)} layouts, {points} points"
+    yield f"plan       {counted(len(opened.runs), 'layout')}, {counted(points, 'point')}"
 
 
 def joining_lines(state: State) -> Iterator[str]:
     """Where the session is, for someone who joins in the middle."""
-    yield f"so far     {state.points_ended} of {state.points_total} points in {duration(state.t)}"
+    ended = f"{state.points_ended} of {counted(state.points_total, 'point')}"
+    yield f"so far     {ended} in {duration(state.t)}"
     run = state.run(state.current_run)
     if run is not None:
         at = f", {point_name(state.current_point)}" if state.current_point else ""
@@ -110,7 +116,7 @@ class EventLines:
     def _texts(self, event: ev.Event, state: State) -> Iterator[str]:
         match event:
             case ev.SessionState():
-                yield f"session    {event.status}" + _after(": ", event.message)
+                yield f"session {event.status}" + _after(": ", event.message)
             case ev.EpochOpened() if event.epoch > 1:
                 yield f"resumed (epoch {event.epoch})" + _after(": ", event.reason)
             case ev.CommandReceived():
@@ -124,7 +130,7 @@ class EventLines:
                     f"check {event.check} on {event.node}: {event.verdict}, {event.value}"
                     + _after("; ", event.advice)
                 )
-            case ev.RunState():
+            case ev.RunState() if event.status not in ("ready", "measuring"):
                 run = state.run(event.run)
                 name = run_name(state, run) if run else event.run
                 yield f"{name}: {event.status}" + _after(", ", event.message)
