@@ -65,8 +65,8 @@ def drive_command(argv: List[str]) -> int:
 def drive(spec: DriveSpec, lines: BinaryIO, gaps: BinaryIO, stop: StopSignal) -> None:
     """Carry the point out. Raises DriveError."""
     targets = [find_target(url) for url in spec.urls]
-    alone = targets if spec.mode == "prefill-only" else ()
-    report = Report(lines, gaps, spec.replicas, alone=alone)
+    direct = {"prefill-only": "prefill", "decode-only": "decode"}.get(spec.mode, "")
+    report = Report(lines, gaps, spec.replicas, targets=targets, direct=direct)
     report.phase("warmup", monotonic())
     if spec.warm_pairs is not None:
         from pdconsole.agent.drive.pairs import warm_pairs  # http.client takes its time to load

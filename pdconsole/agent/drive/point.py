@@ -51,7 +51,7 @@ class PointDrive:
         self._targets = targets
         self._report = report
         self._stop = stop
-        prompts = Prompts(spec.prompt_seed, spec.input_len, spec.vocab)
+        prompts = Prompts(spec.seed, spec.input_len, spec.vocab)
         self._bodies = Bodies(prompts, spec.model)
         self._meter = Meter()
         self._streams = Streams(targets, self._meter, timeout_s=spec.timeout_s, wake_fd=wake_fd)
@@ -119,8 +119,9 @@ class PointDrive:
                 self._max_in_flight = max(self._max_in_flight, self._streams.in_flight)
 
     def _send(self, index: int, max_tokens: int, scheduled: float) -> None:
+        # A prompt that is cached must meet the replica that has it.
         prompt = index % self._cached_prompts if self._spec.mode == "decode-only" else index
-        target = index % len(self._targets)
+        target = prompt % len(self._targets)
         body = self._bodies.streamed(prompt, max_tokens)
         self._streams.send(Flight(index, target, self._targets[target].message(body), scheduled))
 
@@ -257,7 +258,7 @@ def _plan(spec: DriveSpec, now: float) -> Tuple[Pacing, Window]:
     if spec.concurrency:
         pacing = ClosedLoop(start, spec.concurrency)
     else:
-        pacing = OpenLoop(start, poisson_offsets(spec.value, spec.prompt_seed))
+        pacing = OpenLoop(start, poisson_offsets(spec.value, spec.seed))
     if spec.window == "whole":
         return pacing, WholeWindow(start, requests=spec.window_requests, max_s=spec.max_window_s)
     interval = None
@@ -277,7 +278,7 @@ def _plan(spec: DriveSpec, now: float) -> Tuple[Pacing, Window]:
     closes = opens + spec.max_window_s
     if interval is None:
         closes = start + until_enough(
-            poisson_offsets(spec.value, spec.prompt_seed),
+            poisson_offsets(spec.value, spec.seed),
             opens=spec.warmup_s,
             requests=spec.window_requests,
             min_s=spec.min_window_s,

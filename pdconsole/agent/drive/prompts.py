@@ -17,7 +17,6 @@ from typing import List, Tuple
 
 BLOCK_TOKENS = 16
 ROW_TOKENS = 16384  # offsets to draw from; the row is longer by one prompt
-FIXED_SEED = "fixed"  # what `prompts: fixed` uses at every point
 
 
 class Prompts:

@@ -90,13 +90,17 @@ class Report:
         gaps: BinaryIO,
         replicas: Mapping[str, str],
         *,
-        alone: Sequence[Target] = (),
+        targets: Sequence[Target] = (),
+        direct: str = "",
     ) -> None:
-        """`alone`: targets that are prefill replicas themselves, with no router to name them."""
+        """`direct` is the role of targets that are replicas, with no router to name them."""
         self._lines = lines
         self._gaps = gaps
         self._replicas = replicas
-        self._alone = alone
+        self._direct = {
+            index: target.host for index, target in enumerate(targets) if target.host in replicas
+        }
+        self._role = direct
 
     def emit(self, kind: str, **fields: Any) -> None:
         self._lines.write(_encode({"kind": kind, **fields}).encode() + b"\n")
@@ -108,8 +112,10 @@ class Report:
     def request(self, flight: Flight, outcome: Outcome, phase: str) -> None:
         answer = flight.answer
         prefill, decode = pair_of(answer.request_id)
-        if self._alone and not prefill:
-            prefill = self._alone[flight.target].host
+        if self._role == "prefill":
+            prefill = prefill or self._direct.get(flight.target, "")
+        elif self._role == "decode":
+            decode = decode or self._direct.get(flight.target, "")
         self._write_gaps(flight.index, answer.gaps_ms)
         self.emit(
             "request",

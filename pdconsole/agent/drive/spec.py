@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Tuple
 
-from pdconsole.agent.drive.prompts import FIXED_SEED
 from pdconsole.agent.drive.target import DriveError
 
 PROTOCOL = 1
@@ -37,7 +36,6 @@ class DriveSpec:
     seed: str
     gaps: Path
     mode: str = "mixed"
-    prompts: str = "fresh"
     window: str = "steady"
     warmup_requests: int = 0
     warmup_s: float = 0.0
@@ -58,11 +56,6 @@ class DriveSpec:
     @property
     def max_tokens(self) -> int:
         return 1 if self.mode == "prefill-only" else self.output_len
-
-    @property
-    def prompt_seed(self) -> str:
-        """Fixed prompts are those of every other point too, whatever its seed."""
-        return FIXED_SEED if self.prompts == "fixed" else self.seed
 
 
 def read_spec(path: Path) -> DriveSpec:
@@ -132,7 +125,6 @@ def _check(spec: DriveSpec) -> None:
         (isinstance(spec.model, str), "model is not a name"),
         (isinstance(spec.seed, str), "seed is not a text"),
         (spec.mode in MODES, f"mode is {spec.mode!r}, not one of {', '.join(MODES)}"),
-        (spec.prompts in ("fresh", "fixed"), f"prompts is {spec.prompts!r}, not fresh or fixed"),
         (spec.window in ("steady", "whole"), f"window is {spec.window!r}, not steady or whole"),
         (
             spec.kind in ("concurrency", "request_rate"),
