@@ -93,9 +93,10 @@ class EmbeddedServer:
         state = EmbeddedState(os.getpid(), getpass.getuser(), tuple(places))
         write_whole(self._directory / STATE_FILE, msgspec.json.encode(state).decode())
         print(f"listening: {state}", flush=True)  # noqa: T201
+        pause_s = min(LOOK_EVERY_S, self._spec.idle_s / 2)
         while not stop.is_set():
             try:
-                async with asyncio.timeout(LOOK_EVERY_S):
+                async with asyncio.timeout(pause_s):
                     await stop.wait()
             except TimeoutError:
                 if self._idle():
