@@ -13,7 +13,6 @@ import os
 import signal
 import stat
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,7 +103,7 @@ def _base() -> Path:
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if runtime and os.access(runtime, os.W_OK):
         return Path(runtime) / "pdconsole"
-    return Path(tempfile.gettempdir()) / f"pdconsole-{os.getuid()}"
+    return Path("/tmp") / f"pdconsole-{os.getuid()}"
 
 
 def _private(directory: Path) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import ipaddress
 import os
 import signal
 import socket
@@ -115,6 +116,7 @@ async def _serve(arguments: ServeArguments, env: Mapping[str, str]) -> int:
 
 def _bind(arguments: ServeArguments) -> socket.socket:
     """The port is taken before the model is loaded, so that a clash is seen at once."""
+    _only_loopback(arguments.host)
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -126,6 +128,16 @@ def _bind(arguments: ServeArguments) -> socket.socket:
             f" ('{arguments.host}', {arguments.port}): {str(error.strerror).lower()}"
         ) from error
     return listener
+
+
+def _only_loopback(host: str) -> None:
+    """Whoever reaches a simulated worker may ask anything of it."""
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise StartError(f"{host} is no loopback address, and simulated workers listen on no other")
 
 
 def _replica(arguments: ServeArguments, env: Mapping[str, str]) -> Replica:
@@ -163,6 +175,7 @@ def _handover(
         tp=replica.settings.tp,
     )
     host = env.get("VLLM_NIXL_SIDE_CHANNEL_HOST", "localhost")
+    _only_loopback(host)
     port = int(env.get("VLLM_NIXL_SIDE_CHANNEL_PORT", "5600"))
     return KvHandover(transfer, identity, (host, port))
 
