@@ -50,6 +50,7 @@ class Child:
             "exit_code": status["exit_code"],
             "reason": status["reason"],
             "started_node_t": status["started_node_t"],
+            "cpu_s": sweep.cpu_s(status["pid"]) if self.running else None,
             "log_size": _size(os.path.join(self.dir, "log")),
             "records_size": _size(os.path.join(self.dir, "records")),
             "last_log": last_lines(os.path.join(self.dir, "log")),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
-import sys
+import os
 import time
 from typing import Any, Dict
 
@@ -53,4 +53,7 @@ def unpack(text: str) -> bytes:
 def log(sentence: str) -> None:
     """One line in agent.log, where stderr goes."""
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    print(f"{stamp} {sentence}", file=sys.stderr, flush=True)
+    try:
+        os.write(2, f"{stamp} {sentence}\n".encode("utf-8", "replace"))
+    except OSError:
+        return  # a full disk must not keep processes from being kept, or ended

@@ -48,13 +48,13 @@ def main(argv: List[str]) -> int:
         os.write(ready_fd, b"held\n")
         return 0
     asyncio.run(_run(options, directory, ready_fd))
-    sys.stderr.flush()
-    # Not sys.exit: a thread that still waits for a slow HTTP answer must not keep us.
-    os._exit(0)
+    return 0
 
 
 async def _run(options: Message, directory: str, ready_fd: int) -> None:
     await Agent(options, directory).run(ready_fd)
+    # Nothing is left to tidy, and a thread that waits for a slow HTTP answer must not keep us.
+    os._exit(0)
 
 
 class Connection:
@@ -160,13 +160,13 @@ class Agent:
         self._spawn(self._finish_and_go(reason))
 
     async def _finish_and_go(self, reason: str) -> None:
+        if self._finishing:
+            return
         await self._finish(reason)
         self._over.set()
 
-    async def _finish(self, reason: str) -> None:
-        """Ends everything of the session and writes down what was done."""
-        if self._finishing:
-            return
+    async def _finish(self, reason: str) -> Message:
+        """Ends everything of the session, writes down what was done, and returns that."""
         self._finishing = reason
         self._server.close()
         os.unlink(self._path("socket"))
@@ -193,6 +193,7 @@ class Agent:
         except OSError as error:
             log(f"cannot write ended.json: {error}")
         log(f"ended: {', '.join(ended) or 'nothing ran'}{'; ' + trouble if trouble else ''}")
+        return note
 
     def _note_end(self, child: Child) -> None:
         if self._connection is not None:
@@ -388,9 +389,8 @@ class Agent:
         return {}
 
     async def _op_end(self, _: Connection, __: Message) -> Message:
-        await self._finish("its client ended the session here")
-        note = paths.read_json(self._path("ended.json")) or {}
-        return {"left": note.get("left", []), "trouble": note.get("trouble", "")}
+        note = await self._finish("its client ended the session here")
+        return {"left": note["left"], "trouble": note["trouble"]}
 
 
 async def _in_thread(work: Callable[[], Any]) -> Any:

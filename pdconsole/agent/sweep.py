@@ -50,6 +50,20 @@ def look(pid: int) -> Optional[Process]:
     return Process(pid, int(fields[1]), int(fields[2]), int(fields[19]))
 
 
+def cpu_s(pid: int) -> Optional[float]:
+    """CPU seconds of a process, its children (of the main thread) and those it has reaped; None
+    if it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            stat = file.read()
+        with open(f"/proc/{pid}/task/{pid}/children", "rb") as file:
+            children = [int(word) for word in file.read().split()]
+    except OSError:
+        return None
+    ticks = sum(map(int, stat[stat.rfind(b")") + 2 :].split()[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK") + sum(cpu_s(child) or 0.0 for child in children)
+
+
 def environment(pid: int) -> Dict[str, str]:
     """What the process was started with; empty if it is gone or not ours to read."""
     try:

@@ -40,6 +40,7 @@ BACKOFF_S = (0.2, 15.0)
 RENEW_AT_MOST_S = 20.0
 CLOCK_ROUNDS = 5
 ANSWER_S = 60.0
+END_LINK_S = 30.0
 
 
 class NodeClient:
@@ -107,9 +108,10 @@ class NodeClient:
         return found
 
     async def close(self, *, end_agent: bool = False) -> None:
-        """With `end_agent` everything of this session on the node is ended first, and verified."""
+        """With `end_agent` everything of this session on the node is ended first, and verified;
+        a link that is down is given END_LINK_S to come back for that."""
         try:
-            if end_agent:
+            if end_agent and self._tasks:
                 await self._end_agent()
         finally:
             for task in self._tasks:
@@ -127,7 +129,20 @@ class NodeClient:
     async def _end_agent(self) -> None:
         for task in self._tasks[1:]:
             task.cancel()
-        answer = await self._call("end", {}, answer_s=120.0, repeat=False)
+        try:
+            link_s = min(self._lease_s, END_LINK_S)
+            answer = await self._call("end", {}, answer_s=120.0, link_s=link_s)
+        except RemoteError as error:
+            if error.kind != "unreachable":
+                raise
+            rescue = "end it there by hand"
+            if self._lease_policy == "kill":
+                rescue = f"its lease ends it within {self._lease_s:g} s"
+            raise RemoteError(
+                self.node,
+                error.kind,
+                f"{error.sentence}; what this session runs there was not ended from here: {rescue}",
+            ) from error
         if answer["left"] or answer["trouble"]:
             names = ", ".join(f"{pid} ({name})" for pid, name in answer["left"])
             raise RemoteError(
@@ -223,10 +238,17 @@ class NodeClient:
     # -- requests
 
     async def _call(
-        self, op: str, fields: Message, *, answer_s: float = ANSWER_S, repeat: bool = True
+        self,
+        op: str,
+        fields: Message,
+        *,
+        answer_s: float = ANSWER_S,
+        link_s: float | None = None,
+        repeat: bool = True,
     ) -> Message:
         """Sends the request again over the next connection if this one breaks under it."""
-        until = asyncio.get_running_loop().time() + max(self._lease_s, answer_s)
+        wait_s = max(self._lease_s, answer_s) if link_s is None else link_s
+        until = asyncio.get_running_loop().time() + wait_s
         while True:
             channel = await self._ready_channel(until)
             try:

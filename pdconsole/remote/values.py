@@ -54,6 +54,7 @@ class ProcessInfo(msgspec.Struct, frozen=True, kw_only=True):
     log_size: int = 0
     last_log: str = ""  # the last lines, undecodable bytes replaced
     records_size: int = 0
+    cpu_s: float | None = None  # used so far, with its children; None once it has ended
     reason: str = ""  # why it was killed
     session: str = ""
     pids: tuple[int, ...] = ()  # of a leftover: every process that carries the token

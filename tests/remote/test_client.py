@@ -295,3 +295,32 @@ async def test_stop_waits_for_the_end(node: SshNode) -> None:
         (info,) = await client.stop(["s/1/P1"], grace_s=0.2)
         assert (info.state, info.exit_code) == ("killed", -9)
         assert time.monotonic() > began
+
+
+async def test_closing_with_end_does_not_wait_for_a_node_never_reached(node: SshNode) -> None:
+    client = NodeClient(node.target(port=1), "s", Reader())
+    with pytest.raises(RemoteError):
+        await client.open()
+    async with asyncio.timeout(5):
+        await client.close(end_agent=True)
+
+
+async def test_an_end_that_cannot_be_had_is_told(node: SshNode) -> None:
+    client = NodeClient(node.target(), "s", Reader(), lease_s=1.0)
+    await client.open()
+    await node.stop()
+    with pytest.raises(RemoteError, match=r"n1: .* its lease ends it within 1 s$") as caught:
+        await client.close(end_agent=True)
+    assert caught.value.kind == "unreachable"
+
+
+async def test_cpu_time_of_a_process_and_its_children(node: SshNode) -> None:
+    busy = "while [ $i -lt 200000 ]; do i=$((i+1)); done"
+    async with opened(node.target()) as (client, _):
+        script = f"sh -c 'i=0; {busy}; echo done; sleep 99'; :"
+        await client.start(spec("s/1/router", "sh", "-c", script))
+        while (info := (await client.processes())[0]).last_log != "done":  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        assert info.cpu_s
+        (ended,) = await client.stop([info.token])
+        assert ended.cpu_s is None
