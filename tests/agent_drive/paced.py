@@ -84,7 +84,7 @@ def serving(
                             number, server.connections = server.connections, server.connections + 1
                         request = Request(len(server.requests), number, path, body, connection)
                         server.requests.append(request)
-                    if answer(request) is False:
+                    if answer(request) is False or before_body:
                         return
         except OSError:
             return  # the client has gone, which some tests want

@@ -264,7 +264,7 @@ def test_an_answer_that_comes_before_the_request_is_written_is_heard() -> None:
 
     over = threading.Event()
     with serving(refuse, receive_buffer=4096, before_body=True) as server:
-        said = carry_out(spec_of(server.url, **LARGE))
+        said = carry_out(spec_of(server.url, **LARGE, timeout_s=5))
         over.set()
     assert [r["error"] for r in said.of("request")] == ["HTTP 413: too long"] * 2
     assert server.connections == 2  # one with half a request on it is not used again
