@@ -211,7 +211,7 @@ class Replica:
         self.counters.busy_s += busy
         if prompt_tokens:
             self.counters.prefill_busy_s += busy
-        starts = max(now, self.fetcher.stands_until) if self.fetcher else now
+        starts = now if self.fetcher is None else max(now, self.fetcher.stands_until)
         self._step = Step(
             starts=starts,
             ends=starts + busy,

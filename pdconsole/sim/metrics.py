@@ -149,8 +149,8 @@ class WorkerMetrics:
     def _scheduler(self) -> Iterable[str]:
         replica = self._replica
         fetcher = replica.fetcher
-        fetching = len(fetcher) if fetcher else 0
-        moving = fetcher.in_progress if fetcher else 0
+        fetching = 0 if fetcher is None else len(fetcher)
+        moving = 0 if fetcher is None else fetcher.in_progress
         deferred = fetching + replica.loaded
         yield from self._gauge(
             "vllm:num_requests_running", "Requests in execution batches.", replica.running
@@ -285,5 +285,5 @@ class WorkerMetrics:
         yield from self._counter(
             "pdconsole_sim_handshakes_total",
             "First contacts with a prefill replica.",
-            fetcher.handshakes if fetcher else 0,
+            0 if fetcher is None else fetcher.handshakes,
         )

@@ -79,8 +79,8 @@ class Deployment:
         """Whole-run numbers, as `vllm bench serve` takes them."""
         self._input_len, self._output_len = input_len, output_len
         order = list(range(first_prompt, first_prompt + requests))
-        # Seen and new prompts mixed: in the order of their numbers a point would first hit the cache
-        # throughout and then never, which the measured medians contradict.
+        # Seen and new prompts mixed: by their numbers a point would first hit the cache throughout
+        # and then never, which the measured medians contradict.
         self._random.shuffle(order)
         todo = iter(order)
         done: list[Request] = []
