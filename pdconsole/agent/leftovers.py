@@ -127,11 +127,19 @@ def _end_agent(work_dir: str, session: str, pid: int) -> None:
         time.sleep(0.1)
 
 
-def prune(work_dir: str, older_than_s: float) -> None:
-    """Removes what sessions long over left in the work directory."""
+def prune(work_dir: str, archive: str, older_than_s: float) -> None:
+    """Removes what sessions long over left in the work directory, and zipapps long unused."""
+
+    def is_old(path: str) -> bool:
+        return time.time() - os.stat(path).st_mtime > older_than_s
+
+    folder, own = os.path.split(archive)
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        if name.startswith("agent-") and name != own and is_old(path):
+            os.unlink(path)
     root = os.path.join(paths.node_dir(work_dir), "sessions")
     for name in os.listdir(root):
         path = os.path.join(root, name)
-        old = time.time() - os.stat(path).st_mtime > older_than_s
-        if old and not _is_held(os.path.join(path, "lock")):
+        if is_old(path) and not _is_held(os.path.join(path, "lock")):
             shutil.rmtree(path, ignore_errors=True)

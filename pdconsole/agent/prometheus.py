@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import math
+from math import isfinite, nan
 from typing import Dict, List, Optional, Set, Tuple
 from urllib.parse import urlsplit
 
@@ -127,12 +127,19 @@ def parse(lines: List[str]) -> Dict[str, float]:
     for line in lines:
         if not line or line[0] == "#" or "_bucket{" in line:
             continue
-        brace = line.rfind("}")
-        cut = brace + 1 if brace >= 0 else line.find(" ")
+        cut = line.rfind("}") + 1 or line.find(" ")
         try:
-            value = float(line[cut:].split()[0])
-        except (ValueError, IndexError):
-            continue
-        if math.isfinite(value):
+            value = float(line[cut:])
+        except ValueError:
+            value = _value_before_time(line[cut:])
+        if isfinite(value):
             values[line[:cut]] = value
     return values
+
+
+def _value_before_time(text: str) -> float:
+    """A value with a timestamp behind it; not a number if it is no sample at all."""
+    try:
+        return float(text.split()[0])
+    except (ValueError, IndexError):
+        return nan

@@ -31,8 +31,8 @@ from pdconsole.agent.protocol import (
 from pdconsole.agent.samplers import Samplers
 from pdconsole.agent.tails import Tails
 
-PUMP_S = 0.1
-KEEP_SESSIONS_S = 7 * 86400.0
+PUMP_S = 0.2
+KEEP_S = 7 * 86400.0  # what earlier sessions left on disk
 LEASE_LOOK_S = 1.0  # a client may shorten the lease
 END_GRACE_S = 10.0  # from TERM to KILL when the session ends, or a keeper is alone
 # A renewal may already lie in the socket when the lease runs out: look once more.
@@ -68,13 +68,14 @@ class Connection:
 
     async def _pumping(self) -> None:
         while True:
-            self.tails.pump(self.link)
+            self.tails.pump(self.link, now=time.monotonic())
             await asyncio.sleep(PUMP_S)
 
     async def flush(self) -> None:
         """Sends all that ended processes left in their files, and their ends."""
+        self.tails.hurry()
         while self.link.open and not self.tails.idle:
-            self.tails.pump(self.link)
+            self.tails.pump(self.link, now=time.monotonic())
             await self.link.drain()
             await asyncio.sleep(0)
 
@@ -93,13 +94,14 @@ class Agent:
         self._session: str = options["session"]
         self._work_dir: str = options["work_dir"]
         self._dir = directory
+        self._archive = os.path.abspath(sys.argv[0])
         self._nic_root = os.environ.get("PDCONSOLE_NIC_ROOT") or nics.ROOT
         self._locks = _slot_locks(options["lock_dir"], self._work_dir, self._session)
         self._end_grace_s = float(options.get("end_grace_s", END_GRACE_S))
         self._processes = Processes(
             session=self._session,
             work_dir=self._work_dir,
-            archive=os.path.abspath(sys.argv[0]),
+            archive=self._archive,
             adopt_grace_s=float(options["adopt_grace_s"]),
             end_grace_s=self._end_grace_s,
             locks=self._locks,
@@ -131,7 +133,7 @@ class Agent:
         os.close(ready_fd)
         lease = asyncio.ensure_future(self._watch_lease())
         try:
-            await loop.run_in_executor(None, leftovers.prune, self._work_dir, KEEP_SESSIONS_S)
+            await _in_thread(lambda: leftovers.prune(self._work_dir, self._archive, KEEP_S))
         except OSError as error:
             log(f"cannot tidy old sessions away: {error}")
         await self._over.wait()
@@ -197,7 +199,8 @@ class Agent:
 
     def _note_end(self, child: Child) -> None:
         if self._connection is not None:
-            self._connection.tails.note_end(child)
+            self._connection.tails.note_end(child, now=time.monotonic())
+            self._connection.tails.pump(self._connection.link, now=time.monotonic())
 
     # -- connections
 
@@ -285,7 +288,7 @@ class Agent:
         followed = [token for token, _, _ in message["follows"]]
         for token in [*message["running"], *followed]:
             if token in known and not known[token].running:
-                connection.tails.note_end(known[token])
+                connection.tails.note_end(known[token], now=time.monotonic())
         return {
             "protocol": PROTOCOL,
             "pid": os.getpid(),
@@ -345,7 +348,7 @@ class Agent:
         for name, offset in message["offsets"].items():
             connection.tails.follow(child, name, int(offset))
         if not child.running:
-            connection.tails.note_end(child)
+            connection.tails.note_end(child, now=time.monotonic())
         return {}
 
     async def _op_watch(self, connection: Connection, message: Message) -> Message:

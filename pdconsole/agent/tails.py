@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import Dict, List, Tuple
+from typing import Dict, Tuple
 
 from pdconsole.agent.link import Link
 from pdconsole.agent.processes import Child
 from pdconsole.agent.protocol import pack
 
 CHUNK = 64 << 10
+# Whoever starts a process asks to follow it a round trip later. If it dies at once, its end waits
+# this long for that, so that it comes after the output that explains it.
+UNFOLLOWED_END_S = 2.0
 
 
 class Tail:
@@ -43,7 +46,7 @@ class Tails:
 
     def __init__(self) -> None:
         self._tails: Dict[Tuple[str, str], Tail] = {}
-        self._ends: List[Child] = []
+        self._ends: Dict[Child, float] = {}  # when to be told
 
     @property
     def idle(self) -> bool:
@@ -57,18 +60,22 @@ class Tails:
             old.close()
         self._tails[child.token, name] = Tail(child, name, offset)
 
-    def note_end(self, child: Child) -> None:
-        if child not in self._ends:
-            self._ends.append(child)
+    def note_end(self, child: Child, *, now: float) -> None:
+        followed = any(tail.child is child for tail in self._tails.values())
+        self._ends[child] = now if followed else now + UNFOLLOWED_END_S
 
-    def pump(self, link: Link) -> None:
+    def hurry(self) -> None:
+        """Ends that wait for somebody to follow are told at the next `pump`."""
+        self._ends = dict.fromkeys(self._ends, 0.0)
+
+    def pump(self, link: Link, *, now: float) -> None:
         """Sends what is new, file by file in turns, until all is sent or the link is full."""
         busy = list(self._tails.values())
         while busy and not link.full:
             busy = [tail for tail in busy if _send_chunk(tail, link)]
-        unread = {id(tail.child) for tail in busy}
-        for child in [c for c in self._ends if id(c) not in unread]:
-            self._ends.remove(child)
+        unread = {tail.child for tail in busy}
+        for child in [c for c, due in self._ends.items() if c not in unread and due <= now]:
+            del self._ends[child]
             self._forget(child)
             link.send({"news": "process", "info": child.info()})
 

@@ -84,6 +84,7 @@ def main(work_dir, digest, size, options):
         path = os.path.join(folder, "agent-%s.pyz" % digest[:16])
         if not is_whole(path, digest):
             place(path, digest, size)
+        os.utime(path, None)  # in use: agents remove archives that long were not
     except (IOError, OSError) as error:
         refuse("disk", "cannot write %s: %s; free space or permissions there, or set another "
                "work_dir in the cluster profile" % (error.filename or folder, error.strerror))

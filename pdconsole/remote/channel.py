@@ -134,6 +134,8 @@ class Channel:
             raise LinkLostError(str(error)) from error
         finally:
             self._pending.pop(number, None)
+            if future.done() and not future.cancelled():
+                future.exception()  # seen, also when `drain` was the one to raise
         if "error" in answer:
             refusal = answer["error"]
             raise RemoteError(self._node, refusal["kind"], refusal["message"])

@@ -103,7 +103,11 @@ class NodeClient:
             asyncio.ensure_future(self._stay_connected()),
             asyncio.ensure_future(self._renew()),
         ]
-        found = await self.inventory()
+        try:
+            found = await self.inventory()
+        except BaseException:
+            await self.close()
+            raise
         self._running.update(p.token for p in found.processes if p.state == "running")
         return found
 
@@ -181,7 +185,10 @@ class NodeClient:
             await self._measure_clock(channel)
         except (LinkLostError, TimeoutError) as error:
             raise RemoteError(
-                self.node, "agent", f"the agent does not greet back: {error or 'no answer'}"
+                self.node,
+                "agent",
+                f"the agent does not greet back ({str(error) or 'no answer'}); see whether the "
+                "node is overloaded, and agent.log in its work directory",
             ) from error
         self._tell_link("up", answer["previous_end"] and f"agent before: {answer['previous_end']}")
         for token in answer["unknown"]:
@@ -302,11 +309,13 @@ class NodeClient:
         log. Takes the locks of its slots if this session does not hold them yet."""
         fields = {**msgspec.to_builtins(spec), "nonce": secrets.token_hex(8)}
         # Known before the answer: the process may end, and be announced, at once.
+        known = spec.token in self._running
         self._running.add(spec.token)
         try:
             answer = await self._call("start", fields)
         except RemoteError:
-            self._running.discard(spec.token)
+            if not known:
+                self._running.discard(spec.token)
             raise
         return msgspec.convert(answer, ProcessInfo)
 
@@ -369,12 +378,10 @@ class NodeClient:
         """From these byte offsets on; until the process has ended and its last byte was told."""
         offsets = {LOG: log_offset, RECORDS: records_offset}
         self._follows.add(token, offsets)
-        self._running.add(token)
         try:
             await self._call("follow", {"token": token, "offsets": offsets})
         except RemoteError:
             self._follows.drop(token)
-            self._running.discard(token)
             raise
 
     async def find_leftovers(self) -> list[ProcessInfo]:

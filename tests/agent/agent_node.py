@@ -70,6 +70,7 @@ class Client:
         self._answers: queue.Queue[Message] = queue.Queue()
         self._count = 0
         self.news: list[Message] = []
+        self.closed = False
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
@@ -80,6 +81,7 @@ class Client:
                 self.news.append(message)
             else:
                 self._answers.put(message)
+        self.closed = True
 
     def ask(self, op: str, **fields: Any) -> Message:
         """The whole answer: {"ok": ...} or {"error": ...}."""

@@ -289,3 +289,23 @@ def test_who_shed_environment_and_group_is_still_family(node: Node) -> None:
     assert alive(int(log))
     client.ok("stop", tokens=["s/1/P1"], grace_s=5)
     assert not alive(int(log))
+
+
+def test_what_old_sessions_left_on_disk_is_tidied_away(node: Node) -> None:
+    for session in ("old", "living", "recent"):
+        client = node.connect(session)
+        client.hello()
+        if session != "living":
+            client.ok("end")
+            until(lambda c=client: c.closed, "the agent goes")
+    folders = {session: node.session_dir(session) for session in ("old", "living", "recent")}
+    archives = [node.home / "agent-1234.pyz", node.home / "agent-5678.pyz"]
+    for path in archives:
+        path.write_bytes(b"")
+    for path in (folders["old"], folders["living"], archives[0]):
+        os.utime(path, (0, 0))
+    node.connect("new").hello()
+    until(lambda: not folders["old"].exists(), "the old session is removed")
+    assert folders["living"].exists()
+    assert folders["recent"].exists()
+    assert [path.exists() for path in archives] == [False, True]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -135,9 +136,24 @@ def test_a_flood_does_not_pile_up_in_the_agent(node: Node) -> None:
     idle.wait()
 
 
-def _cpu_stands_still(pid: int) -> bool:
-    import time
+def test_the_end_comes_after_the_output_also_for_who_follows_late(node: Node) -> None:
+    client = node.connect()
+    client.hello()
+    client.start("s/1/P1", "echo", "why I die")
+    until(lambda: client.ok("processes")["processes"][0]["state"] == "exited", "it exits")
+    client.ok("follow", token="s/1/P1", offsets={"log": 0})
+    client.end_of("s/1/P1")
+    assert [n["news"] for n in client.news] == ["bytes", "process"]
 
+
+def test_an_end_is_told_without_following_too(node: Node) -> None:
+    client = node.connect()
+    client.hello()
+    client.start("s/1/P1", "true")
+    assert client.end_of("s/1/P1")["exit_code"] == 0
+
+
+def _cpu_stands_still(pid: int) -> bool:
     def ticks() -> int:
         return sum(map(int, Path(f"/proc/{pid}/stat").read_text().rsplit(")")[1].split()[11:13]))
 

@@ -60,7 +60,7 @@ async def test_open_ships_the_agent_once_and_measures_the_clock(node: SshNode) -
     first = archive.stat()
     async with opened(node.target(), "s"):
         (again,) = (node.home / ".pdconsole/bin").iterdir()
-    assert (again.stat().st_ino, again.stat().st_mtime_ns) == (first.st_ino, first.st_mtime_ns)
+    assert again.stat().st_ino == first.st_ino
     assert len(node.agent_pids()) == 1
 
 
