@@ -39,7 +39,7 @@ def take(
         versions.setdefault("driver", driver)
     versions.setdefault("python", platform.python_version())
     return {
-        "hostname": socket.gethostname(),
+        "hostname": hostname(),
         "python": platform.python_version(),
         "gpus": found,
         "gpu_trouble": trouble,
@@ -53,6 +53,12 @@ def take(
         "work_dir": work_dir,
         "agent_pid": os.getpid(),
     }
+
+
+def hostname() -> str:
+    """A simulated node has a name of its own, whatever machine it is on."""
+    given = os.environ.get("HOSTNAME", "") if simulated() else ""
+    return given or socket.gethostname()
 
 
 def simulated() -> bool:

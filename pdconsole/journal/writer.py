@@ -52,7 +52,13 @@ class JournalWriter:
         try:
             self._resume()
             if self._file.size == 0:
-                self.append(ev.Header(session=session or path.parent.name, pdconsole=__version__))
+                self.append(
+                    ev.Header(
+                        schema=ev.SCHEMA_VERSION,
+                        session=session or path.parent.name,
+                        pdconsole=__version__,
+                    )
+                )
                 self.flush()
         except BaseException:
             self._file.close()

@@ -43,7 +43,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_de
 class Header(Event, frozen=True, kw_only=True, tag="header"):
     """Line 1 of events.jsonl."""
 
-    schema: int = SCHEMA_VERSION
+    schema: int  # SCHEMA_VERSION of who wrote it; without a default, so that it is always written
     session: str
     pdconsole: str  # version that wrote it
 

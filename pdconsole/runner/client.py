@@ -12,7 +12,8 @@ import msgspec
 
 from pdconsole import __version__
 from pdconsole.model.request import PROTOCOL, Call, Reply
-from pdconsole.runner.socket_path import RuntimeDirError, log_path, socket_path
+from pdconsole.runner.socket_path import log_path, socket_path
+from pdconsole.runtime_dir import RuntimeDirError
 
 START_TIMEOUT_S = 30.0
 CALL_TIMEOUT_S = 120.0

@@ -30,11 +30,39 @@ def ssh_target(cluster: ClusterProfile, node: NodeProfile) -> SshTarget:
     )
 
 
+# The version of package $1 in the Python that command $2 runs in: some commands, vllm-router
+# 0.1.17 among them, do not know --version.
+_PACKAGE_VERSION = """\
+package=$1
+case $2 in
+    *python*) python=$2 ;;
+    *) python=$(sed -n '1s/^#! *//p' "$(command -v "$2")") ;;
+esac
+case $python in
+    *python*) exec $python -c 'import importlib.metadata as m, sys; print(m.version(sys.argv[1]))' \
+        "$package" ;;
+esac
+exit 1
+"""
+_ASKED_OR_PACKAGE_VERSION = f"""\
+package=$1
+shift
+"$@" --version 2>/dev/null && exit 0
+set -- "$package" "$1"
+{_PACKAGE_VERSION}"""
+
+
 def version_commands(cluster: ClusterProfile) -> dict[str, Sequence[str]]:
     """How a node is asked for the versions that matter."""
-    engine = cluster.engine
-    program = [word for word in engine.vllm if word != "serve"]
-    return {"vllm": (*program, "--version"), "vllm-router": (*engine.router, "--version")}
+    vllm = [word for word in cluster.engine.vllm if word != "serve"]
+    return {
+        "vllm": (*vllm, "--version"),
+        "nixl": ("sh", "-c", _PACKAGE_VERSION, "sh", "nixl", vllm[0]),
+        "vllm-router": (
+            *("sh", "-c", _ASKED_OR_PACKAGE_VERSION, "sh", "vllm-router"),
+            *cluster.engine.router,
+        ),
+    }
 
 
 def nodes_of(cluster: ClusterProfile, runs: Iterable[RunPlan]) -> set[str]:
@@ -61,6 +89,7 @@ class SessionNodes:
                 on_news,
                 lease_s=cluster.lease_s,
                 version_commands=version_commands(cluster),
+                version_env=cluster.env,
             )
             for node in cluster.nodes
             if node.name in wanted

@@ -27,6 +27,7 @@ from pdconsole.runner.planning import Planned, plan_experiment
 from pdconsole.runner.recording import Recording
 from pdconsole.runner.run_layout import LayoutRun, RunContext, process_tokens
 from pdconsole.runner.session_meta import new_meta, planned_of
+from pdconsole.runner.socket_path import socket_path
 from pdconsole.runner.steering import Steering
 from pdconsole.runner.telemetry import inventory_event
 from pdconsole.runner.user_errors import USER_ERRORS, UserError, refusal
@@ -83,6 +84,7 @@ class OpenSession:
         ignore_checks: bool = False,
         earlier: State | None = None,
     ) -> None:
+        self._workspace = workspace
         self._results_root = workspace / "bm_results"
         self._directory = directory
         self._planned = planned
@@ -125,6 +127,9 @@ class OpenSession:
         self._steering.unpause()
 
     def skip(self, scope: Literal["point", "layout"]) -> None:
+        """Raises UserError when there is no point to skip."""
+        if scope == "point" and not self._steering.measuring:
+            raise UserError("no point is being measured now; to skip a layout use --layout")
         self._note_command("skip", f"this {scope}")
         if scope == "layout":
             self._steering.skip_this_layout()
@@ -179,7 +184,9 @@ class OpenSession:
         recording.emit(ev.EpochOpened(epoch=epoch, pid=os.getpid(), reason=reason))
         recording.emit(ev.SessionState(status="starting"))
         self._meta["epochs"].append({"epoch": epoch, "wall": time.time(), "pdconsole": __version__})
-        self._meta.update(status="running", message="")
+        self._meta.update(
+            status="running", message="", control_socket=str(socket_path(self._workspace))
+        )
         self._directory.write_meta(self._meta)
 
     def _earlier_status(self) -> str:

@@ -101,19 +101,43 @@ class LayoutRun:
         for note in plan.notes:
             self._emit(ev.Note(level="info", subject=self._run.label, message=note))
         try:
-            await deployment.start(
-                plan,
-                self._c.nodes,
-                self._emit,
-                startup_timeout_s=self._c.cluster.startup_timeout_s,
-                log_offset=lambda p: self._c.recording.log_offset(p.node, plan.token(p)),
-            )
+            if not await self._started(plan):
+                return self._unwanted()
             await self._watch(plan)
             self._state("ready")
             return await self._points(plan)
         finally:
             self._state("stopping")
             await self._take_down(plan)
+
+    async def _started(self, plan: DeploymentPlan) -> bool:
+        """False when an operator no longer wants the layout before it answers."""
+        starting = asyncio.ensure_future(
+            deployment.start(
+                plan,
+                self._c.nodes,
+                self._emit,
+                startup_timeout_s=self._c.cluster.startup_timeout_s,
+                log_offset=lambda p: self._c.recording.log_offset(p.node, plan.token(p)),
+            )
+        )
+        unwanted = asyncio.ensure_future(self._c.steering.until_layout_is_unwanted())
+        try:
+            await asyncio.wait((starting, unwanted), return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                await starting
+                return True
+            return False
+        finally:
+            unwanted.cancel()
+            if not starting.done():
+                starting.cancel()  # it undoes what it began
+                await asyncio.wait((starting,))
+
+    def _unwanted(self) -> tuple[RunOutcome, str]:
+        if self._c.steering.stop_requested.is_set():
+            return "stopped", "stopped by an operator"
+        return "skipped", "skipped by an operator"
 
     async def _take_down(self, plan: DeploymentPlan) -> None:
         """What cannot be ended here is told, and ended with the agents or by the lease; it must
@@ -145,21 +169,22 @@ class LayoutRun:
                 continue
             await self._hold_while_paused()
             if steering.stop_requested.is_set():
-                return "stopped", "stopped by an operator"
-            if steering.skip_layout:
+                return self._unwanted()
+            if steering.layout_skipped.is_set():
                 self._point_state(point, "skipped", "skipped by an operator")
                 continue
             steering.point_begins()
             self._state("measuring")
-            if not await self._point(plan, point):
-                failed.append(point.label)
+            try:
+                if not await self._point(plan, point):
+                    failed.append(point.label)
+            finally:
+                steering.point_ends()
         if steering.stop_requested.is_set():
-            return "stopped", "stopped by an operator"
+            return self._unwanted()
         if failed:
             return "failed", f"{', '.join(failed)} could not be measured"
-        if steering.skip_layout:
-            return "skipped", "skipped by an operator"
-        return "done", ""
+        return self._unwanted() if steering.layout_skipped.is_set() else ("done", "")
 
     async def _hold_while_paused(self) -> None:
         if self._c.steering.paused:

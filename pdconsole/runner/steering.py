@@ -14,7 +14,8 @@ class Steering:
     def __init__(self) -> None:
         self.stop_requested = asyncio.Event()
         self.skip_requested = asyncio.Event()
-        self.skip_layout = False
+        self.layout_skipped = asyncio.Event()
+        self.measuring = False  # a point, now
         self._go_on = asyncio.Event()
         self._go_on.set()
 
@@ -37,16 +38,32 @@ class Steering:
         self.skip_requested.set()
 
     def skip_this_layout(self) -> None:
-        self.skip_layout = True
+        self.layout_skipped.set()
         self.skip_requested.set()
 
     def point_begins(self) -> None:
         """A skip is for the point it was asked in, not for the next one."""
-        if not self.skip_layout:
+        self.measuring = True
+        if not self.layout_skipped.is_set():
             self.skip_requested.clear()
 
+    def point_ends(self) -> None:
+        self.measuring = False
+
+    async def until_layout_is_unwanted(self) -> None:
+        """Returns when someone asks for a stop, or for the rest of this layout to be skipped."""
+        waiting = [
+            asyncio.ensure_future(event.wait())
+            for event in (self.stop_requested, self.layout_skipped)
+        ]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waiting:
+                wait.cancel()
+
     def layout_begins(self) -> None:
-        self.skip_layout = False
+        self.layout_skipped.clear()
         self.skip_requested.clear()
 
     async def while_paused(self) -> None:

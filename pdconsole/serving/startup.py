@@ -160,7 +160,9 @@ class Startup:
         how = "ended" if exit_code is None else f"ended with exit code {exit_code}"
         why = f": {cause.what}" if cause.what else ""
         said = f" It said: {cause.line}" if cause.line else ""
-        advice = cause.advice or f"read its log, {process.node}/{process.name}.log of the session"
+        advice = cause.advice or (
+            f"read its log, logs/{process.node}/{self._plan.run}-{process.name}.log of the session"
+        )
         self._fail(
             process,
             f"{process.name} on {process.node} {how} during start-up{why}. Next: {advice}.{said}",

@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import os
 import signal
-import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 import pdconsole
+from pdconsole.runtime_dir import RuntimeDirError, private_dir, runtime_dir
 from pdconsole.sim.embedded_state import (
     CLIENT_KEY_FILE,
     KNOWN_HOSTS_FILE,
@@ -95,32 +95,10 @@ def _directory(cluster: ClusterProfile) -> Path:
     """Of these nodes, for this user and this installation."""
     what = (_node_specs(cluster), sys.prefix, pdconsole.__file__)
     digest = hashlib.sha256(repr(what).encode()).hexdigest()[:8]
-    directory = _private(_base()) / f"embedded-{digest}"
-    return _private(directory)
-
-
-def _base() -> Path:
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    if runtime and os.access(runtime, os.W_OK):
-        return Path(runtime) / "pdconsole"
-    return Path("/tmp") / f"pdconsole-{os.getuid()}"
-
-
-def _private(directory: Path) -> Path:
     try:
-        directory.mkdir(mode=0o700, exist_ok=True)
-        found = directory.lstat()
-    except OSError as error:
-        raise EmbeddedError(
-            f"The embedded cluster cannot have its directory {directory}: {error.strerror}; set"
-            " XDG_RUNTIME_DIR to a directory of yours"
-        ) from error
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise EmbeddedError(
-            f"The embedded cluster does not trust {directory}: it must be a directory that only"
-            " you can enter (0700); remove it, or set XDG_RUNTIME_DIR to a directory of yours"
-        )
-    return directory
+        return private_dir(runtime_dir() / f"embedded-{digest}")
+    except RuntimeDirError as error:
+        raise EmbeddedError(f"The embedded cluster has no place: {error}") from error
 
 
 # --- whether it runs ---

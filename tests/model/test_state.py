@@ -33,7 +33,7 @@ def stamped(events: list[ev.Event]) -> list[ev.Event]:
 
 def opening() -> list[ev.Event]:
     return [
-        ev.Header(session="s", pdconsole="0"),
+        ev.Header(schema=1, session="s", pdconsole="0"),
         ev.SessionOpened(
             session="s", experiment="e", cluster="c", model="m", simulated=True, runs=(RUN,)
         ),

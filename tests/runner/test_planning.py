@@ -9,7 +9,7 @@ import pytest
 from pdconsole.model.placement import PlacementError
 from pdconsole.model.request import RunRequest
 from pdconsole.profiles import ProfileError, Profiles
-from pdconsole.runner.planning import Planned, PlanError, plan_experiment
+from pdconsole.runner.planning import PlanError, Planned, plan_experiment
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ class Console:
         self.runtime = root / "r"
         for path in (self.workspace, self.runtime):
             path.mkdir(mode=0o700)
-        self.env = {**os.environ, "XDG_RUNTIME_DIR": str(self.runtime), "COLUMNS": "120"}
+        self.env = {**os.environ, "PDCONSOLE_RUNTIME_DIR": str(self.runtime), "COLUMNS": "120"}
         self.env.pop("PDCONSOLE_WORKSPACE", None)
 
     def start(self, *words: str, **how: Any) -> subprocess.Popen[str]:
@@ -112,9 +112,9 @@ class Console:
         """Runner and nodes of this console; both are found by our runtime directory."""
         self.run("stop", "--now", timeout_s=30)
         for pid, env in _environments():
-            if env.get("XDG_RUNTIME_DIR") == str(self.runtime) or str(self.runtime) in env.get(
-                "HOME", ""
-            ):
+            if env.get("PDCONSOLE_RUNTIME_DIR") == str(self.runtime) or str(
+                self.runtime
+            ) in env.get("HOME", ""):
                 try:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:
