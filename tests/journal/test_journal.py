@@ -159,7 +159,7 @@ def test_a_jump_in_seq_becomes_a_note_in_the_stream(tmp_path: Path) -> None:
         (b'{"type":"note","seq":1,"level":"info","message":"m"}\n', "no pdconsole recording"),
         (b"PK\x03\x04 not a recording\n", "no pdconsole recording"),
         (
-            b'{"type":"header","session":"s","pdconsole":"0","seq":1}\nnonsense\n',
+            b'{"type":"header","schema":1,"session":"s","pdconsole":"0","seq":1}\nnonsense\n',
             "line 2 is damaged",
         ),
     ],
