@@ -15,6 +15,7 @@ import time
 from typing import Any, Awaitable, Callable, Dict, List, Optional, Set
 
 from pdconsole.agent import fetch, inventory, leftovers, nics, paths, sweep
+from pdconsole.agent.connection import Connection
 from pdconsole.agent.link import Link
 from pdconsole.agent.locks import SlotLocks
 from pdconsole.agent.processes import Child, Processes
@@ -28,10 +29,7 @@ from pdconsole.agent.protocol import (
     pack,
     unpack,
 )
-from pdconsole.agent.samplers import Samplers
-from pdconsole.agent.tails import Tails
 
-PUMP_S = 0.2
 KEEP_S = 7 * 86400.0  # what earlier sessions left on disk
 LEASE_LOOK_S = 1.0  # a client may shorten the lease
 END_GRACE_S = 10.0  # from TERM to KILL when the session ends, or a keeper is alone
@@ -55,35 +53,6 @@ async def _run(options: Message, directory: str, ready_fd: int) -> None:
     await Agent(options, directory).run(ready_fd)
     # Nothing is left to tidy, and a thread that waits for a slow HTTP answer must not keep us.
     os._exit(0)
-
-
-class Connection:
-    """The one client, what it follows and what it has sampled."""
-
-    def __init__(self, link: Link, nic_root: str) -> None:
-        self.link = link
-        self.tails = Tails()
-        self.samplers = Samplers(link, nic_root)
-        self._pump = asyncio.ensure_future(self._pumping())
-
-    async def _pumping(self) -> None:
-        while True:
-            self.tails.pump(self.link, now=time.monotonic())
-            await asyncio.sleep(PUMP_S)
-
-    async def flush(self) -> None:
-        """Sends all that ended processes left in their files, and their ends."""
-        self.tails.hurry()
-        while self.link.open and not self.tails.idle:
-            self.tails.pump(self.link, now=time.monotonic())
-            await self.link.drain()
-            await asyncio.sleep(0)
-
-    def close(self) -> None:
-        self._pump.cancel()
-        self.samplers.close()
-        self.tails.close()
-        self.link.close()
 
 
 Op = Callable[[Connection, Message], Awaitable[Message]]

@@ -49,8 +49,8 @@ class Tails:
         self._ends: Dict[Child, float] = {}  # when to be told
 
     @property
-    def idle(self) -> bool:
-        return not self._tails and not self._ends
+    def ends_waiting(self) -> bool:
+        return bool(self._ends)
 
     def follow(self, child: Child, name: str, offset: int) -> None:
         if name == "records" and not child.status["records"]:

@@ -9,23 +9,20 @@ import random
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
-from pdconsole.model.events import GpuSample, LinkStatus
+from pdconsole.model.events import LinkStatus
 from pdconsole.remote import clock
 from pdconsole.remote.channel import Channel, LinkLostError, Message, open_channel
 from pdconsole.remote.errors import RemoteError
-from pdconsole.remote.streams import LOG, RECORDS, Follows
+from pdconsole.remote.streams import LOG, RECORDS, Streams
 from pdconsole.remote.values import (
-    GpusSeen,
     HttpReply,
     Inventory,
     LinkChanged,
-    MetricsSeen,
     News,
-    NicsSeen,
     ProcessChanged,
     ProcessInfo,
     ProcessSpec,
@@ -78,10 +75,9 @@ class NodeClient:
         self._channel: Channel | None = None
         self._up = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._follows = Follows(target.node)
+        self._streams = Streams(target.node)
         self._running: set[str] = set()
         self._watched: Message = {}
-        self._metrics: dict[str, dict[str, float]] = {}
         self._ended_for_good: RemoteError | None = None
         self._last_trouble: RemoteError | None = None
 
@@ -175,13 +171,13 @@ class NodeClient:
             "client": self._id,
             "lease_s": self._lease_s,
             "lease_policy": self._lease_policy,
-            "follows": self._follows.positions(),
+            "follows": self._streams.positions(),
             "running": sorted(self._running),
             "watch": self._watched,
         }
         try:
             answer = await asyncio.wait_for(channel.request("hello", hello), ANSWER_S)
-            self._metrics.clear()
+            self._streams.forget_metrics()
             await self._measure_clock(channel)
         except (LinkLostError, TimeoutError) as error:
             raise RemoteError(
@@ -193,7 +189,7 @@ class NodeClient:
         self._tell_link("up", answer["previous_end"] and f"agent before: {answer['previous_end']}")
         for token in answer["unknown"]:
             self._running.discard(token)
-            self._follows.drop(token)
+            self._streams.drop(token)
             lost = ProcessInfo(
                 token=token, pid=0, state="killed", reason="the node knows it no more"
             )
@@ -371,17 +367,16 @@ class NodeClient:
         """Replaces what is sampled. `metrics`: name -> (url, interval_s)."""
         targets = {name: list(target) for name, target in (metrics or {}).items()}
         self._watched = {"gpus_s": gpus_s, "nics_s": nics_s, "metrics": targets}
-        self._metrics = {n: v for n, v in self._metrics.items() if n in targets}
         await self._call("watch", {"watch": self._watched})
 
     async def follow(self, token: str, *, log_offset: int = 0, records_offset: int = 0) -> None:
         """From these byte offsets on; until the process has ended and its last byte was told."""
         offsets = {LOG: log_offset, RECORDS: records_offset}
-        self._follows.add(token, offsets)
+        self._streams.add(token, offsets)
         try:
             await self._call("follow", {"token": token, "offsets": offsets})
         except RemoteError:
-            self._follows.drop(token)
+            self._streams.drop(token)
             raise
 
     async def find_leftovers(self) -> list[ProcessInfo]:
@@ -398,41 +393,19 @@ class NodeClient:
     # -- news
 
     def _take(self, message: Message) -> None:
-        match message["news"]:
-            case "bytes":
-                data = base64.b64decode(message["data"])
-                news = self._follows.take(
-                    message["token"], message["name"], message["offset"], data
-                )
-                if news is not None:
-                    self._tell(news)
-            case "process":
-                info = msgspec.convert(message["info"], ProcessInfo)
-                self._follows.drop(info.token)
-                self._running.discard(info.token)
-                self._tell(ProcessChanged(self.node, info))
-            case "metrics":
-                self._take_metrics(message)
-            case "gpus":
-                gpus = tuple(_gpu_sample(row) for row in message["gpus"])
-                self._tell(GpusSeen(self.node, message["t"], gpus))
-            case "nics":
-                self._tell(NicsSeen(self.node, message["t"], message["counters"]))
-            case "taken-over":
-                self._ended_for_good = RemoteError(
-                    self.node,
-                    "taken-over",
-                    f"another pdconsole speaks for session {self._session} now; use that one, or "
-                    "end it first",
-                )
-
-    def _take_metrics(self, message: Message) -> None:
-        """The agent sends what changed; readers get every sample."""
-        name = message["name"]
-        before = {} if message["whole"] else self._metrics.get(name, {})
-        values = {**before, **message["values"]}
-        self._metrics[name] = values
-        self._tell(MetricsSeen(self.node, name, message["t"], values))
+        if message["news"] == "taken-over":
+            self._ended_for_good = RemoteError(
+                self.node,
+                "taken-over",
+                f"another pdconsole speaks for session {self._session} now; use that one, or end "
+                "it first",
+            )
+            return
+        news = self._streams.read(message)
+        if isinstance(news, ProcessChanged):
+            self._running.discard(news.info.token)
+        if news is not None:
+            self._tell(news)
 
     def _tell_link(self, status: LinkStatus, message: str = "") -> None:
         self._tell(LinkChanged(self.node, status, message))
@@ -444,14 +417,3 @@ class NodeClient:
             asyncio.get_running_loop().call_exception_handler(
                 {"message": f"{self.node}: a reader of news failed", "exception": error}
             )
-
-
-def _gpu_sample(row: list[Any]) -> GpuSample:
-    index, util_pct, memory_used_mib, temperature_c, power_w = row
-    return GpuSample(
-        index=index,
-        util_pct=util_pct,
-        memory_used_mib=memory_used_mib,
-        temperature_c=temperature_c,
-        power_w=power_w,
-    )
