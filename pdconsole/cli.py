@@ -477,17 +477,25 @@ def _say_on_stderr(line: str) -> None:
 
 @cli.command()
 @click.argument("cluster", default="embedded")
+@click.option("--live", is_flag=True, help="Also what sessions with a living agent still use.")
 @click.option("--dry-run", is_flag=True, help="Say what would be ended.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True)
 @click.pass_obj
-def clean(workspace: Path, cluster: str, dry_run: bool, yes: bool, as_json: bool) -> None:
-    """Find leftover processes of ours on CLUSTER's nodes, of any session, and end them."""
+def clean(
+    workspace: Path, cluster: str, live: bool, dry_run: bool, yes: bool, as_json: bool
+) -> None:
+    """Find leftover processes of ours on CLUSTER's nodes, of any session, and end them.
+
+    What a living agent supervises is listed but left alone: its session may go on, and if its
+    runner is gone the agent ends everything itself when the lease runs out. --live ends it too.
+    """
     import msgspec
 
     from pdconsole.runner.leftovers import end_leftovers, find_leftovers
 
     found = find_leftovers(workspace, cluster)
+    unwanted = [entry for entry in found if live or not entry.supervised]
     if as_json:
         _print_json(msgspec.to_builtins(found))
     else:
@@ -495,9 +503,11 @@ def clean(workspace: Path, cluster: str, dry_run: bool, yes: bool, as_json: bool
             click.echo(str(entry))
         if not found:
             click.echo(f"nothing of ours runs on {cluster}")
-    if not found or dry_run:
+        elif not unwanted:
+            click.echo("all of it is supervised; --live ends it all the same")
+    if not unwanted or dry_run:
         return
     if not yes:
-        click.confirm("End them?", abort=True, err=as_json)
-    end_leftovers(workspace, cluster, found)
+        click.confirm(f"End {len(unwanted)} of them?", abort=True, err=as_json)
+    end_leftovers(workspace, cluster, unwanted)
     click.echo("ended", err=as_json)
