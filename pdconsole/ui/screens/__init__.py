@@ -1,0 +1,1 @@
+"""The console's screens, each imported when it is first shown."""
