@@ -11,7 +11,7 @@ from pdconsole.measure.driver_log import DriverLog, Summary
 from pdconsole.measure.driver_spec import Target, wanted_requests
 from pdconsole.measure.errors import MeasureError
 from pdconsole.measure.evidence import ServerSide, gather
-from pdconsole.measure.outcome import peaks, point_result
+from pdconsole.measure.outcome import finished_within, peaks, point_result
 from pdconsole.measure.prometheus import growth
 from pdconsole.measure.rows import request_rows
 from pdconsole.measure.scrape import Scrape
@@ -48,6 +48,7 @@ def limits_of(thresholds: Thresholds) -> Limits:
     return Limits(
         driver_cpu_pct=thresholds.driver_cpu_pct,
         router_cpu_pct=thresholds.router_cpu_pct,
+        late_ms=thresholds.late_ms,
         simulated_late_ms=thresholds.simulated_late_ms,
     )
 
@@ -68,6 +69,9 @@ def conclude(
         window_s=summary.window_s,
         errors=sum(row.phase == "window" and bool(row.error) for row in rows),
         gpus=c.target.gpus,
+        served=None
+        if c.point.kind == "concurrency"
+        else finished_within(rows, summary.t0_node, summary.t1_node),
     )
     server = server_side(c, summary.window_s)
     evidence = gather(

@@ -61,7 +61,7 @@ def gather(
     return Evidence(
         completed=result.completed,
         errors=result.errors,
-        first_error=summary.first_error,
+        first_error=next((r.error for r in rows if r.phase == "window" and r.error), ""),
         wanted_requests=wanted_requests,
         input_len=workload.input_len,
         output_len=output_len(workload),

@@ -99,7 +99,7 @@ class _Measuring:
     cores: Mapping[str, int]
 
     async def carry_out(self, feed: NewsFeed, control: Control) -> PointMeasurement | None:
-        self._say("warmup", target_requests=wanted_requests(self.policy, self.point))
+        self._say_begun()
         before = await self._idle(control.stop_requested)
         if before is None:
             self._say_ended("stopped")
@@ -274,8 +274,22 @@ class _Measuring:
 
     # --- what people are told ---
 
+    def _say_begun(self) -> None:
+        """With what closes the window; where that is an interval, nobody knows when."""
+        policy = self.policy
+        by_interval = policy.window == "steady" and policy.until_relative_ci is not None
+        self._say(
+            "warmup",
+            target_requests=None if by_interval else wanted_requests(policy, self.point),
+            target_s=policy.min_window_s if policy.window == "steady" else None,
+        )
+
     def _say(
-        self, status: PointStatus, message: str = "", target_requests: int | None = None
+        self,
+        status: PointStatus,
+        message: str = "",
+        target_requests: int | None = None,
+        target_s: float | None = None,
     ) -> None:
         self.emit(
             PointState(
@@ -284,6 +298,7 @@ class _Measuring:
                 status=status,
                 attempt=self.attempt,
                 target_requests=target_requests,
+                target_s=target_s,
                 message=message,
             )
         )

@@ -40,10 +40,10 @@ class RequestRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DriverFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the load driver said about itself, over the whole point."""
+    """What the load driver said about itself, over the window."""
 
     node: str
-    sent: int = 0
+    sent: int = 0  # over the whole point
     max_in_flight: int = 0
     late_ms_p99: float | None = None  # open loop
     cpu_pct: float | None = None  # of one core
@@ -63,7 +63,7 @@ class PointMeasurement(msgspec.Struct, frozen=True, kw_only=True):
     driver: DriverFacts
     # process -> sample name with labels as exposed -> growth over the window (counters, histograms)
     worker_deltas: dict[str, dict[str, float]]
-    # as `vllm bench serve` counts them: per whole second since the first send, counted requests
+    # of all requests without error, counted or not: in the busiest second, and at one time
     max_output_tokens_per_s: float
     max_concurrent_requests: int
     drained: bool | None  # every worker idle and its KV released after the point; None: not known

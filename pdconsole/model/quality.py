@@ -113,8 +113,8 @@ def _window(e: Evidence, limits: Limits) -> Iterator[Flag]:
     if e.wanted_requests is not None and e.completed < e.wanted_requests:
         yield Flag(
             name="short-window",
-            evidence=f"{e.completed} requests finished, {e.wanted_requests} were wanted,"
-            " when the longest window was over",
+            evidence=f"{e.completed} requests finished without error, {e.wanted_requests} were"
+            " wanted",
         )
     if e.completed < limits.requests_for_p99:
         yield Flag(

@@ -112,9 +112,10 @@ def _deployment(record: RunRecord, point: Point, measured: PointMeasurement) -> 
     front = layout.of("prefill") or layout.of("collocated")
     back = layout.of("decode")
     gpus = record.loaded_gpus
+    alone = gpus < layout.gpus
     front_gpus, back_gpus = _gpus(front), _gpus(back)
     return {
-        "hw": record.facts.gpu_model,
+        "hw": _hardware(record),
         "framework": "vllm",
         "model": record.facts.model,
         "isl": workload.input_len,
@@ -133,9 +134,17 @@ def _deployment(record: RunRecord, point: Point, measured: PointMeasurement) -> 
         "num_prefill_gpu": front_gpus,
         "num_decode_gpu": back_gpus,
         "tput_per_gpu": result.total_token_throughput / gpus,
-        "output_tput_per_gpu": result.output_throughput / (back_gpus or front_gpus),
-        "input_tput_per_gpu": result.input_throughput / front_gpus,
+        # Where one role alone was loaded, the others' GPUs had no part in either.
+        "output_tput_per_gpu": result.output_throughput
+        / (gpus if alone else back_gpus or front_gpus),
+        "input_tput_per_gpu": result.input_throughput / (gpus if alone else front_gpus),
     }
+
+
+def _hardware(record: RunRecord) -> str:
+    """Public readers know no `simulated`: the name of the hardware has to tell."""
+    model = record.facts.gpu_model
+    return f"{model} (simulated)".strip() if record.facts.simulated else model
 
 
 def _gpus(groups: Sequence[ReplicaGroup]) -> int:

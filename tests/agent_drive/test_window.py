@@ -58,6 +58,10 @@ def test_a_closed_window_ends_at_its_most_time() -> None:
     assert window.phase == "window"
     window.on_time(START + 13.2)
     assert (window.t1, window.deadline) == (START + 13, None)
+    # What ended in time counts, although it is told of late.
+    assert finish(window, [START + 8, START + 12.9, START + 13, START + 13.1]) == [
+        *("warmup", "window", "window", "drain")
+    ]
     assert finish(window, [START + 13.1]) == ["drain"]
 
 
@@ -113,6 +117,9 @@ def test_the_older_way_counts_everything() -> None:
     assert finish(window, [START + 1, START + 2]) == ["window"] * 2
     assert finish(window, [START + 4], None) == ["window"]
     assert (window.t0, window.t1) == (START, START + 4)
+    late = WholeWindow(START, requests=3, max_s=60)
+    late.on_time(START + 61)
+    assert finish(late, [START + 60, START + 60.1]) == ["window", "drain"]
 
 
 def test_a_window_closes_early_when_the_interval_is_narrow_and_goes_on_while_it_is_wide() -> None:

@@ -9,7 +9,9 @@ from pdconsole.measure.conclusion import Circumstances, conclude, limits_of, ser
 from pdconsole.measure.driver_log import DriverLog
 from pdconsole.measure.driver_spec import target_of
 from pdconsole.measure.scrape import Scrape
+from pdconsole.model.quality import Limits
 from pdconsole.model.workload import MeasurePolicy, Point
+from pdconsole.profiles.schema import Thresholds
 
 HITS, QUERIES = "vllm:prefix_cache_hits_total", "vllm:prefix_cache_queries_total"
 PROMPT = "vllm:prompt_tokens_total"
@@ -106,6 +108,24 @@ def test_lateness_is_told_of_open_loops_only():
     assert list(flags_of(rate, **late)) == ["driver-late"]
 
 
+def test_every_threshold_of_the_cluster_reaches_its_rule():
+    names = set(Limits.__struct_fields__) & set(Thresholds.model_fields)
+    thresholds = Thresholds(**{name: 1.0 + i for i, name in enumerate(sorted(names))})
+    limits = limits_of(thresholds)
+    assert "late_ms" in names
+    assert all(getattr(limits, name) == getattr(thresholds, name) for name in names)
+
+
+def test_the_rates_of_an_open_loop_are_of_what_finished_in_its_window():
+    told = [fake.request_line(i, "window", 100.0 + i / 5) for i in range(4)]  # 50 ms each
+    for point, served in ((Point("request_rate", 5.0), 3), (fake.POINT, 4)):
+        log = DriverLog("1", point.id, 1)
+        for line in (*told, fake.summary_line()):
+            list(log.take(line))
+        result = conclude(log, {}, circumstances({}, point=point)).result
+        assert (result.completed, result.request_throughput) == (4, served / 0.5)
+
+
 def test_errors_and_lengths_of_the_window_only():
     told = [
         fake.request_line(0, "warmup", 99.0, error="HTTP 500", e2el_ms=None),
@@ -115,7 +135,7 @@ def test_errors_and_lengths_of_the_window_only():
         *(fake.request_line(i, "window", 100.0) for i in range(4, 8)),
     ]
     flags = flags_of(circumstances({}), *told, first_error="HTTP 500")
-    assert flags["errors"] == "1 of 7 requests failed; first: HTTP 500"
+    assert flags["errors"] == "1 of 7 requests failed; first: HTTP 503"
     assert set(flags) == {"errors", "no-usage", "prompt-tokens", "output-tokens"}
 
 

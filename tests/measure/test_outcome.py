@@ -3,7 +3,7 @@ import random
 import numpy as np
 import pytest
 
-from pdconsole.measure.outcome import pair_counts, peaks, point_result
+from pdconsole.measure.outcome import finished_within, pair_counts, peaks, point_result
 from pdconsole.model.measurement import RequestRow
 
 
@@ -15,6 +15,7 @@ def row(index: int, *, sent: float, ttft: float, gaps: tuple[float, ...], **rest
         "in_window": True,
         "scheduled_node_t": sent,
         "sent_node_t": sent,
+        "last_token_node_t": sent + e2el / 1e3,
         "ttft_ms": ttft,
         "tpot_ms": sum(gaps) / len(gaps) if gaps else None,
         "e2el_ms": e2el,
@@ -89,3 +90,19 @@ def test_the_busiest_second():
     ]
     assert peaks(rows, 10.0, 12.0) == (3.0, 2)
     assert peaks([], 10.0, 12.0) == (0.0, 0)
+
+
+def test_requests_that_follow_one_another_are_not_in_flight_at_once():
+    rows = [row(i, sent=10 + i / 4, ttft=250.0, gaps=()) for i in range(40)]
+    assert peaks(rows, 10.0, 20.0) == (4.0, 1)
+
+
+def test_an_overloaded_open_loop_has_the_rate_of_what_was_served():
+    """10 requests/s for 10 s at a server that makes 2 a second, one after another."""
+    rows = [row(i, sent=i / 10, ttft=(i + 1) / 2 * 1e3 - i * 100, gaps=()) for i in range(100)]
+    served = finished_within(rows, 0.0, 10.0)
+    result = point_result(
+        rows, run="1", point="rr10", attempt=1, window_s=10.0, errors=0, gpus=2, served=served
+    )
+    assert (result.completed, result.request_throughput) == (100, pytest.approx(2.0))
+    assert result.tokens_per_s_per_gpu == pytest.approx(2 * 101 / 2)

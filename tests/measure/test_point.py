@@ -78,6 +78,8 @@ async def test_a_point_becomes_events_rows_and_a_result():
     assert measured.drained is True
     assert [flag.name for flag in measured.flags] == ["few-requests"]
     assert bench.statuses == ["warmup", "window", "drain"]
+    begun = next(e for e in bench.events if isinstance(e, ev.PointState))
+    assert (begun.target_requests, begun.target_s) == (4, fake.POLICY.min_window_s)
     assert bench.driver_statuses == ["starting", "ready", "stopped"]
     ticks = [e for e in bench.events if isinstance(e, ev.PointTick)]
     assert [(t.run, t.point, t.finished, t.ttft) for t in ticks] == [("1", "conc2", 2, ((341, 2),))]

@@ -95,11 +95,13 @@ def test_every_ms_key_is_a_number_as_public_readers_expect(tmp_path: Path) -> No
         ),
         (
             {"layout": "p1xtp2-d3xtp2", "mode": "prefill-only"},  # goes to P alone
-            {"tput_per_gpu": 10500 / 2},
+            {"tput_per_gpu": 10500 / 2, "output_tput_per_gpu": 500 / 2,
+             "input_tput_per_gpu": 10000 / 2, "hw": "NVIDIA H100 80GB HBM3 (simulated)"},
         ),
         (
             {"layout": "p1xtp2-d3xtp2", "mode": "decode-only"},  # goes to D alone
-            {"tput_per_gpu": 10500 / 6},
+            {"tput_per_gpu": 10500 / 6, "output_tput_per_gpu": 500 / 6,
+             "input_tput_per_gpu": 10000 / 6},
         ),
     ],
 )  # fmt: skip

@@ -74,11 +74,12 @@ class ClosedWindow:
             if self._to_warm <= 0:
                 self.phase, self.t0 = "window", t
             return "warmup"
-        if self.t1 is None and t > self.t0:
-            if e2el_ms is not None:
-                self._count(t - self.t0, t, e2el_ms)
-            return "window"
-        return "warmup" if t <= self.t0 else "drain"
+        if t <= self.t0:
+            return "warmup"
+        if self.t1 is None and e2el_ms is not None:
+            self._count(t - self.t0, t, e2el_ms)
+        # It may be told of only after the clock has closed the window.
+        return "window" if self.t1 is None or t <= self.t1 else "drain"
 
     def _count(self, elapsed: float, t: float, e2el_ms: float) -> None:
         self._finished += 1
@@ -156,7 +157,7 @@ class WholeWindow:
     def on_over(self, t: float, scheduled: float, e2el_ms: Optional[float]) -> str:
         self.on_time(t)
         if self.t1 is not None:
-            return "drain"
+            return "window" if t <= self.t1 else "drain"
         self._left -= 1
         if not self._left:
             self.phase, self.t1 = "drain", t
