@@ -214,9 +214,9 @@ class LayoutRun:
             )
         except MeasureError as e:
             self._point_state(point, "failed", str(e), attempt)
-            if not await deployment.is_healthy(plan, self._c.nodes):
-                raise  # nothing left to measure the other points with
-            return False
+            if await deployment.is_healthy(plan, self._c.nodes):
+                return False
+            raise MeasureError(f"{point.label} failed and the deployment no longer answers") from e
         if measured is None:  # skipped or stopped on the way; measure_point has said so
             return True
         results = self._results = self._results or self._result_directory()

@@ -148,9 +148,8 @@ class EventLines:
                 return
 
     def _process(self, event: ev.ProcessState) -> Iterator[str]:
-        if event.status == "ready" and event.role == "driver":
-            return  # the point says so itself
-        if event.status not in ("ready", "failed"):
+        # How the driver fares its point says itself.
+        if event.status not in ("ready", "failed") or event.role == "driver":
             return
         slots = ",".join(str(s) for s in event.slots)
         where = f"{event.node}" + (f":{slots}" if slots else "")
