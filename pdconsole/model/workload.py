@@ -48,7 +48,7 @@ class Point(msgspec.Struct, frozen=True):
 class MeasurePolicy(msgspec.Struct, frozen=True, kw_only=True):
     """How a point is measured.
 
-    A closed-loop point warms up for `warmup_rounds` x concurrency finished requests, then its
+    A closed-loop point warms up for `warmup_rounds` and a half x concurrency finished requests, its
     window holds at least `window_rounds` x concurrency finished requests and `min_window_s`
     seconds. An open-loop point warms up for `warmup_s` and its window lasts `min_window_s` and
     `min_requests`. `window="whole"` is the field's older way: no warm-up, the window is the run.

@@ -1,10 +1,20 @@
+import heapq
+import random
 from pathlib import Path
+from statistics import fmean
 
 import fake_measuring as fake
 import pytest
 
 from pdconsole.agent.drive.spec import parse_spec
-from pdconsole.measure.driver_spec import driver_spec, prompt_seed, target_of, wanted_requests
+from pdconsole.agent.drive.window import ClosedWindow
+from pdconsole.measure.driver_spec import (
+    driver_spec,
+    prompt_seed,
+    target_of,
+    wanted_requests,
+    warmup_requests,
+)
 from pdconsole.model.workload import MeasurePolicy, Point
 
 
@@ -51,7 +61,7 @@ def test_whom_each_mode_loads(layout, mode, urls, gpus, warms):
 
 def test_the_driver_reads_what_it_is_told():
     _, spec = spec_of("1P-TP1+1D-TP1", "mixed")
-    assert (spec.concurrency, spec.warmup_requests, spec.window_requests) == (2, 4, 20)
+    assert (spec.concurrency, spec.warmup_requests, spec.window_requests) == (2, 5, 20)
     assert spec.replicas == {"10.0.0.1:8100": "P1", "10.0.0.1:8101": "D1"}
     _, spec = spec_of("1P-TP1+1D-TP1", "mixed", Point("request_rate", 0.5))
     assert (spec.kind, spec.value, spec.window_requests) == ("request_rate", 0.5, 20)
@@ -69,3 +79,31 @@ def test_prompts_are_fresh_at_every_point_and_attempt_but_not_by_layout():
 def test_a_window_never_wants_nothing():
     assert wanted_requests(MeasurePolicy(min_requests=0), Point("request_rate", 1)) == 1
     assert wanted_requests(MeasurePolicy(window_rounds=2.5), Point("concurrency", 16)) == 40
+
+
+def rate_in_window(policy: MeasurePolicy, point: Point, seed: int) -> float:
+    """Of requests that are sent together at first and take 3 s, give or take 5 %; true is 1."""
+    chance = random.Random(seed)
+    ends = [chance.gauss(3, 0.15) for _ in range(int(point.value))]
+    heapq.heapify(ends)
+    window = ClosedWindow(
+        0.0,
+        concurrency=int(point.value),
+        warmup_requests=warmup_requests(policy, point),
+        window_requests=wanted_requests(policy, point),
+        min_s=policy.min_window_s,
+        max_s=policy.max_window_s,
+    )
+    counted = 0
+    while window.t1 is None:
+        end = heapq.heapreplace(ends, ends[0] + chance.gauss(3, 0.15))
+        counted += window.on_over(end, 0.0, 3000.0) == "window"
+    return counted / (window.t1 - window.t0) / (point.value / 3)
+
+
+@pytest.mark.parametrize("concurrency", [4, 16, 64])
+def test_bunches_that_widen_do_not_bias_the_rate(concurrency):
+    rates = [
+        rate_in_window(MeasurePolicy(), Point("concurrency", concurrency), i) for i in range(40)
+    ]
+    assert fmean(rates) == pytest.approx(1, abs=0.005)
