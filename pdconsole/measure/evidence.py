@@ -9,7 +9,6 @@ import msgspec
 from pdconsole.measure.deployment import Process
 from pdconsole.measure.driver_log import Summary
 from pdconsole.measure.driver_spec import Target, output_len
-from pdconsole.measure.outcome import pair_counts
 from pdconsole.measure.prometheus import buckets, quantile, total, values_of
 from pdconsole.measure.sampling import (
     PREEMPTIONS,
@@ -83,7 +82,6 @@ def gather(
         expected_pairs=tuple(f"{p}>{d}" for p in names["prefill"] for d in names["decode"])
         if through_pd
         else (),
-        cold_pairs=() if through_pd else _first_met_in_window(rows),
         handshakes=_sum(total(d, SIM_HANDSHAKES) for d in decode_deltas),
         late_ms_p99=summary.late_ms_p99 if kind == "request_rate" else None,
         driver_cpu_pct=summary.cpu_pct,
@@ -92,13 +90,6 @@ def gather(
         drained=None if server.still_busy is None else not server.still_busy,
         drain_detail="; ".join(server.still_busy or ()),
     )
-
-
-def _first_met_in_window(rows: Iterable[RequestRow]) -> tuple[str, ...]:
-    """Pairs that no request before the window had used."""
-    rows = list(rows)
-    earlier = pair_counts(row for row in rows if row.phase == "warmup")
-    return tuple(p for p in pair_counts(r for r in rows if r.in_window) if p not in earlier)
 
 
 def _simulated_late_ms(server: ServerSide) -> float | None:

@@ -85,14 +85,9 @@ def test_a_decode_replica_loaded_alone_prefills_on_purpose():
     assert list(flags_of(alone, *told)) == ["decode-by-prefix-cache"]
 
 
-def test_a_pair_that_nobody_warmed_meets_in_the_window():
-    unwarmed = circumstances({}, mode="decode-only")
-    told = [
-        fake.request_line(0, "warmup", 99.0, decode="D1"),
-        fake.request_line(1, "window", 100.0, decode="D1"),
-        fake.request_line(2, "window", 100.0, decode="D2"),
-    ]
-    assert flags_of(unwarmed, *told)["handshakes"] == "first contact in the window: P1>D2"
+def test_handshakes_in_the_window_are_those_that_decode_replicas_count():
+    met = {name: {"pdconsole_sim_handshakes_total": 1.0} for name in ("P1", "D1", "D2")}
+    assert flags_of(circumstances(met)) == {"handshakes": "decode replicas counted 2 in the window"}
 
 
 def test_pairs_are_held_against_all_that_the_layout_can_form():
