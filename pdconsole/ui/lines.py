@@ -55,13 +55,14 @@ def run_name(state: State, run: RunView) -> str:
     )
 
 
-def live_text(live: LiveLatency) -> str:
-    def ms(value: float | None, digits: int = 0) -> str:
-        return "-" if value is None else f"{value:.{digits}f}"
+def _ms(value: float | None, digits: int = 0) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
 
+
+def live_text(live: LiveLatency) -> str:
     return (
-        f"TTFT p50 {ms(live.ttft_p50)} p99 {ms(live.ttft_p99)} ms, "
-        f"TPOT p50 {ms(live.tpot_p50, 1)} ms, {live.requests_per_s:.1f} req/s, "
+        f"TTFT p50 {_ms(live.ttft_p50)} p99 {_ms(live.ttft_p99)} ms, "
+        f"TPOT p50 {_ms(live.tpot_p50, 1)} ms, {live.requests_per_s:.1f} req/s, "
         f"{live.output_tokens_per_s:,.0f} output tok/s (last {live.window_s:.0f} s)"
     )
 
@@ -71,9 +72,8 @@ def result_text(result: ev.PointResult) -> str:
         f"{result.completed} requests in {result.window_s:.1f} s, "
         f"{result.request_throughput:.2f} req/s, {result.total_token_throughput:,.0f} tok/s "
         f"({result.tokens_per_s_per_gpu:,.0f} per GPU), "
-        f"TTFT p50 {result.ttft_ms.get('p50', float('nan')):.0f} "
-        f"p99 {result.ttft_ms.get('p99', float('nan')):.0f} ms, "
-        f"TPOT p50 {result.tpot_ms.get('p50', float('nan')):.2f} ms"
+        f"TTFT p50 {_ms(result.ttft_ms.get('p50'))} p99 {_ms(result.ttft_ms.get('p99'))} ms, "
+        f"TPOT p50 {_ms(result.tpot_ms.get('p50'), 2)} ms"
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from pdconsole.model import events as ev
 from pdconsole.model.state import State, reduce
-from pdconsole.ui.lines import EventLines, duration, point_name, printable
+from pdconsole.ui.lines import EventLines, duration, point_name, printable, result_text
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,21 @@ def lines_of(*events: ev.Event) -> list[str]:
         state = reduce(state, event)
         made += [line.split("  ", 1)[1] for line in lines.lines(event, state)]
     return made
+
+
+def test_what_a_point_has_none_of_is_a_dash() -> None:
+    prefill_only = ev.PointResult(
+        **dict.fromkeys(
+            (
+                *("request_throughput", "input_throughput", "output_throughput"),
+                *("total_token_throughput", "tokens_per_s_per_gpu", "window_s"),
+            ),
+            1.0,
+        ),
+        **{"run": "1", "point": "conc4", "attempt": 1, "completed": 60, "errors": 0},
+        **{"ttft_ms": {"p50": 637.0, "p99": 667.0}, "tpot_ms": {}, "itl_ms": {}, "e2el_ms": {}},
+    )
+    assert result_text(prefill_only).endswith("TTFT p50 637 p99 667 ms, TPOT p50 - ms")
 
 
 def test_a_failed_worker_shows_its_last_lines() -> None:
