@@ -43,8 +43,15 @@ def test_what_a_point_has_none_of_is_a_dash() -> None:
             ),
             1.0,
         ),
-        **{"run": "1", "point": "conc4", "attempt": 1, "completed": 60, "errors": 0},
-        **{"ttft_ms": {"p50": 637.0, "p99": 667.0}, "tpot_ms": {}, "itl_ms": {}, "e2el_ms": {}},
+        run="1",
+        point="conc4",
+        attempt=1,
+        completed=60,
+        errors=0,
+        ttft_ms={"p50": 637.0, "p99": 667.0},
+        tpot_ms={},
+        itl_ms={},
+        e2el_ms={},
     )
     assert result_text(prefill_only).endswith("TTFT p50 637 p99 667 ms, TPOT p50 - ms")
 
