@@ -80,3 +80,19 @@ class ChartData(msgspec.Struct, frozen=True, eq=False):
     cursor_t: float | None = None
     gap_s: float = 0.0
     current: Mapping[str, float] = {}
+
+    def shows_the_same_as(self, other: ChartData) -> bool:
+        """Whether it would be drawn alike; arrays are compared by what is in them."""
+        names = ("t0", "t1", "marks", "badge", "cursor_t", "gap_s", "current")
+        return (
+            all(getattr(self, name) == getattr(other, name) for name in names)
+            and self.lines.keys() == other.lines.keys()
+            and all(_equal(line, other.lines[key]) for key, line in self.lines.items())
+        )
+
+
+def _equal(a: Line, b: Line) -> bool:
+    return a is b or all(
+        x is y or np.array_equal(x, y, equal_nan=True)
+        for x, y in ((a.t, b.t), (a.low, b.low), (a.high, b.high))
+    )
