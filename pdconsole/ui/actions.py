@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 APP = "app"
@@ -11,22 +13,78 @@ class Action(msgspec.Struct, frozen=True):
     """`sessions.delete` of the screen `sessions` is carried out by its `action_delete`.
 
     `keys` are Textual's names, the first is the one shown. An action with `hint` false is left out
-    of the footer, not of palette, help or keymap.
+    of the footer, not of palette, help or keymap. `call` is what Textual calls where that is not
+    the second half of the id, such as `show('logs')`.
     """
 
     id: str
     name: str
     tooltip: str
     keys: tuple[str, ...]
-    scope: str  # "app" or the name of a screen
+    scope: str  # "app", the name of a screen, or that of a part of screens such as "table"
     hint: bool = True
     priority: bool = False  # also while text is typed
+    call: str = ""
 
     @property
     def method(self) -> str:
         """What Textual calls: `delete` for `action_delete`."""
-        return self.id.partition(".")[2].replace("-", "_")
+        return self.call or self.id.partition(".")[2].replace("-", "_")
 
-    @property
-    def namespace(self) -> str:
-        return "app" if self.scope == APP else "screen"
+
+_SHOWN = {
+    "up": "↑",
+    "down": "↓",
+    "left": "←",
+    "right": "→",
+    "question_mark": "?",
+    "slash": "/",
+    "colon": ":",
+    "comma": ",",
+    "full_stop": ".",
+    "minus": "-",
+    "plus": "+",
+    "equals_sign": "=",
+    "underscore": "_",
+    "asterisk": "*",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
+    "left_curly_bracket": "{",
+    "right_curly_bracket": "}",
+    "less_than_sign": "<",
+    "greater_than_sign": ">",
+    "escape": "esc",
+    "pageup": "pgup",
+    "pagedown": "pgdn",
+}
+
+
+def key_label(key: str, *, ascii_only: bool = False) -> str:
+    """How a key is written for people: `^p` for `ctrl+p`, `?` for `question_mark`."""
+    *modifiers, last = key.split("+") if len(key) > 1 else [key]
+    if ascii_only and last in ("up", "down", "left", "right"):
+        shown = last
+    else:
+        shown = _SHOWN.get(last, last)
+    if last.startswith("f") and last[1:].isdigit():
+        shown = last.upper()
+    if "ctrl" in modifiers:
+        shown = f"^{shown}"
+    rest = [m for m in modifiers if m != "ctrl"]
+    return "+".join([*rest, shown])
+
+
+def keys_of(action: Action, keymap: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """The action's keys as the user has them."""
+    return keymap.get(action.id, action.keys)
+
+
+def hints(
+    actions: Iterable[Action], keymap: dict[str, tuple[str, ...]], *, ascii_only: bool = False
+) -> list[tuple[Action, str]]:
+    """The actions for the footer with their first key, in their order."""
+    return [
+        (action, key_label(keys[0], ascii_only=ascii_only))
+        for action in actions
+        if action.hint and (keys := keys_of(action, keymap))
+    ]

@@ -2,28 +2,54 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import msgspec
+from textual import work
 from textual.app import App
+from textual.filter import LineFilter, Monochrome, NoColor
 
-from pdconsole.journal.clock import SYSTEM_CLOCK, Clock
+from pdconsole import __version__
+from pdconsole.journal import Clock, JournalError, SessionDir
+from pdconsole.journal.clock import SYSTEM_CLOCK
 from pdconsole.model.state import State
-from pdconsole.ui.actions import APP, Action
-from pdconsole.ui.screens.console_screen import ConsoleScreen, bindings_of
-from pdconsole.ui.session_source import SessionHistory
+from pdconsole.ui import theme
+from pdconsole.ui.actions import Action
+from pdconsole.ui.app_actions import APP_ACTIONS
+from pdconsole.ui.exports import ExportError, write_export
+from pdconsole.ui.keymap import keymap_problems, load_keymap
+from pdconsole.ui.plain_characters import AsciiFilter
+from pdconsole.ui.screen_list import HOME, SCREENS
+from pdconsole.ui.screens.console_screen import ConsoleScreen
+from pdconsole.ui.session_source import OpenedSession, SessionHistory, open_session
+from pdconsole.ui.settings import SettingsError, load_settings, save_settings
+from pdconsole.ui.top_line import top_line
+from pdconsole.ui.widgets.frame_lines import Piece
+from pdconsole.ui.widgets.parts import actions_on, bindings_of, help_of, title_of
+from pdconsole.ui.xdg import config_dir, state_dir
+
+if TYPE_CHECKING:
+    from textual.driver import Driver
+
+    from pdconsole.ui.replay_clock import ReplayClock
 
 TICK_S = 0.5
-
-ACTIONS = (
-    Action("app.quit", "Quit", "Close the console; the experiment goes on", ("q", "ctrl+q"), APP),
-)
+NOTICE_S = 8.0  # how long a notice stays that needs nothing done
+SAID = {"info": "accent", "warning": "warn", "error": "fail"}
 
 
 class ConsoleApp(App[None]):
     """`tick` is called at 2 Hz by a timer; tests give `tick_s=None` and call it themselves."""
 
-    BINDINGS: ClassVar = [*bindings_of(ACTIONS)]
+    TITLE = "pdconsole"
+    CSS_PATH = "console.tcss"
+    ACTIONS: ClassVar[tuple[Action, ...]] = APP_ACTIONS
+    BINDINGS: ClassVar = [*bindings_of(APP_ACTIONS)]
+    HELP: ClassVar[str] = "Closing the console, or losing it, never touches what runs."
+    ENABLE_COMMAND_PALETTE = False  # `action_palette` opens ours
 
     def __init__(
         self,
@@ -34,25 +60,268 @@ class ConsoleApp(App[None]):
         speed: float = 1.0,
         clock: Clock = SYSTEM_CLOCK,
         tick_s: float | None = TICK_S,
+        environment: dict[str, str] | None = None,
     ) -> None:
         super().__init__()
+        self.animation_level = "none"
         self.workspace = workspace
         self.clock = clock
-        self.history: SessionHistory | None = None
+        self.opened: OpenedSession | None = None
         self.t = 0.0
         self.state = State()
+        self.notice = ""
+        self._notice_level = "info"
+        self._notice_until: float | None = None
         self._first = (open_session, at, speed)
         self._tick_s = tick_s
+        self._config = config_dir()
+        self.settings, problems = load_settings(self._config)
+        self.keymap, key_problems = load_keymap(self._config)
+        self.problems: tuple[str, ...] = (*problems, *key_problems)
+        self.ascii = self.settings.uses_ascii(environment or dict(os.environ))
+        self._ascii_filter = AsciiFilter()
+        self._no_colour = NoColor()
+        for palette in theme.PALETTES:
+            self.register_theme(theme.textual_theme(palette))
+        self.theme = self.settings.theme
+        for entry in SCREENS:
+            self.add_mode(entry.name, lambda entry=entry: entry.load()())  # type: ignore[misc]
+        self.crash: Path | None = None
+
+    # --- what screens ask for ---
+
+    @property
+    def history(self) -> SessionHistory | None:
+        return self.opened.history if self.opened else None
+
+    @property
+    def replay(self) -> ReplayClock | None:
+        """Play, pause, seek, speed of the open session."""
+        return self.opened.replay if self.opened else None
+
+    def say(self, text: str, level: str = "info") -> None:
+        """One sentence above the hints: what happened and what to do next.
+
+        Errors and warnings stay until they are dismissed, the rest for a few seconds.
+        """
+        self.notice, self._notice_level = text, level
+        keeps = level in ("error", "warning")
+        self._notice_until = None if keeps else self.clock.monotonic() + NOTICE_S
+        self._refresh_frame()
+
+    def copy(self, text: str, what: str) -> None:
+        """To the terminal's clipboard (OSC 52), which may not have one, and always to a file."""
+        try:
+            path = write_export(state_dir() / "copies", "copy", ".txt", text, self.clock.wall())
+        except ExportError as e:
+            self.say(f"{what} went to the clipboard only: {e}", "warning")
+        else:
+            self.say(f"{what} copied; also in {path}")
+        self.copy_to_clipboard(text)
+
+    # --- life ---
 
     def on_mount(self) -> None:
+        self.set_keymap({action: ",".join(keys) for action, keys in self.keymap.items()})
+        self.switch_mode(HOME)
+        self.set_class(self.ascii, "-ascii")
         if self._tick_s is not None:
             self.set_interval(self._tick_s, self.tick)
+        if self.problems:
+            self.say("; ".join(self.problems), "warning")
+        name, at, speed = self._first
+        if name is not None:
+            self.open(name, at=at, speed=speed)
 
     def tick(self) -> None:
         """Take in what was recorded, then let the visible screen show it."""
-        if self.history is not None:
-            self.history.poll()
-            self.state = self.history.latest()
-            self.t = self.state.t
-        if isinstance(self.screen, ConsoleScreen):
-            self.screen.refresh_from(self.history, self.t, self.state)
+        if self.opened is not None:
+            try:
+                self.t, self.state = self.opened.advance()
+            except JournalError as e:
+                self.close_session()
+                self.say(str(e), "error")
+        if self._notice_until is not None and self.clock.monotonic() >= self._notice_until:
+            self.notice = ""
+            self._notice_until = None
+        self.refresh_visible()
+
+    def refresh_visible(self) -> None:
+        """Let the visible screen show what is known now."""
+        screen = self.screen
+        if isinstance(screen, ConsoleScreen) and screen.is_mounted:
+            screen.refresh_from(self.history, self.t, self.state)
+            screen.refresh_frame()
+
+    def _refresh_frame(self) -> None:
+        if self.is_running and isinstance(self.screen, ConsoleScreen):
+            self.screen.refresh_frame()
+
+    def open(
+        self, name: str, *, at: float | None = None, speed: float = 1.0, show: str | None = None
+    ) -> None:
+        """Open a session by name or path and show it; `at` infinity is its end."""
+        self.say(f"opening {name or 'the newest session'}")
+        self._open(name, at, speed, show)
+
+    @work(thread=True, exclusive=True, group="open")
+    def _open(self, name: str, at: float | None, speed: float, show: str | None) -> None:
+        try:
+            directory = SessionDir.find(self.workspace, name)
+            opened = open_session(directory, self.clock.monotonic, at=at, speed=speed)
+        except JournalError as e:
+            self.call_from_thread(self.say, str(e), "error")
+            return
+        self.call_from_thread(self._show_opened, opened, show)
+
+    def _show_opened(self, opened: OpenedSession, show: str | None) -> None:
+        self.close_session()
+        self.opened = opened
+        self.notice = ""
+        names = [entry.name for entry in SCREENS]
+        self.tick()
+        self.action_show(show or ("live" if "live" in names else "checks"))
+
+    def close_session(self) -> None:
+        if self.opened is not None:
+            self.opened.close()
+        self.opened, self.state, self.t = None, State(), 0.0
+
+    def on_unmount(self) -> None:
+        self.close_session()
+
+    # --- the lines around a screen ---
+
+    def top_line(self, width: int) -> list[Piece]:
+        current = self.screen.NAME if isinstance(self.screen, ConsoleScreen) else ""
+        name = self.opened.directory.name if self.opened else ""
+        return top_line(current, name, self.state, self.clock.wall(), width)
+
+    def notice_line(self) -> list[Piece]:
+        level = self._notice_level
+        mark = {"error": "✗ ", "warning": "! "}.get(level, "")
+        pieces = [Piece(f" {mark}{self.notice}", SAID.get(level, "text"), "app.dismiss")]
+        if level in ("error", "warning"):
+            pieces.append(Piece("  esc", "muted", "app.dismiss"))
+        return pieces
+
+    # --- drawing ---
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        filters = [
+            # NO_COLOR means none, where Textual's own filter would leave greys.
+            self._no_colour if isinstance(f, Monochrome) else f
+            for f in super().get_line_filters()
+        ]
+        return [*filters, self._ascii_filter] if self.ascii else filters
+
+    # --- actions ---
+
+    def action_show(self, name: str) -> None:
+        if len(self.screen_stack) > 1 or name not in {entry.name for entry in SCREENS}:
+            return
+        self.switch_mode(name)
+
+    def action_turn(self, by: int) -> None:
+        names = [entry.name for entry in SCREENS]
+        if self.current_mode in names:
+            self.action_show(names[(names.index(self.current_mode) + by) % len(names)])
+
+    async def action_quit(self) -> None:
+        self.exit()
+
+    def action_help(self) -> None:
+        from pdconsole.ui.screens.help import HelpScreen, HelpSection
+
+        sections = []
+        for node in (self.focused, self.screen):
+            if node is not None and (actions_on(node) or help_of(node)):
+                sections.append(HelpSection(title_of(node), help_of(node), actions_on(node)))
+        sections.append(HelpSection("Everywhere", self._about(), self.ACTIONS))
+        self.push_screen(HelpScreen(sections, self.keymap, ascii_only=self.ascii))
+
+    def _about(self) -> str:
+        known = [a for entry in SCREENS for a in entry.load().ACTIONS]
+        problems = [*self.problems, *keymap_problems(self.keymap, [*self.ACTIONS, *known])]
+        lines = [
+            self.HELP,
+            f"pdconsole {__version__}, workspace {self.workspace}",
+            f"keys and settings: {self._config}/keymap.yaml, settings.yaml; "
+            f"copies and screenshots: {state_dir()}",
+            *problems,
+        ]
+        return "\n".join(lines)
+
+    def action_palette(self) -> None:
+        from pdconsole.ui.palette import ActionPalette, ActionsProvider
+
+        if not isinstance(self.screen, ActionPalette):
+            self.push_screen(
+                ActionPalette([ActionsProvider], placeholder="What do you want to do?")
+            )
+
+    def action_theme(self) -> None:
+        names = theme.NAMES
+        after = names[(names.index(self.theme) + 1) % len(names)]
+        self.theme = after
+        self._remember(theme=after)
+        self.say(f"theme: {theme.title_of(after)}")
+
+    def action_ascii(self) -> None:
+        self.ascii = not self.ascii
+        self.set_class(self.ascii, "-ascii")
+        self._remember(ascii=self.ascii)
+        self.say("plain characters only" if self.ascii else "all characters")
+        self.refresh_css()
+        self.screen.refresh(layout=True)
+
+    def _remember(self, **changed: Any) -> None:
+        self.settings = msgspec.structs.replace(self.settings, **changed)
+        try:
+            save_settings(self._config, self.settings)
+        except SettingsError as e:
+            self.say(str(e), "warning")
+
+    def action_take_screenshot(self) -> None:
+        svg = self.export_screenshot(title="pdconsole")
+        self._export("screenshots", "screen", ".svg", svg, "screenshot")
+
+    def action_copy_screen(self) -> None:
+        strips = self.screen._compositor.render_strips()
+        self.copy("\n".join(strip.text.rstrip() for strip in strips), "the screen's text")
+
+    def _export(self, directory: str, stem: str, suffix: str, text: str, what: str) -> None:
+        try:
+            path = write_export(state_dir() / directory, stem, suffix, text, self.clock.wall())
+        except ExportError as e:
+            self.say(str(e), "error")
+        else:
+            self.say(f"{what} in {path}")
+
+    def action_dismiss(self) -> None:
+        self.notice = ""
+        self._notice_until = None
+        self._refresh_frame()
+
+    def action_suspend(self) -> None:
+        self.action_suspend_process()
+
+    # --- what must never reach the screen ---
+
+    def get_driver_class(self) -> type[Driver]:
+        from pdconsole.ui.terminal_guard import GuardedDriver
+
+        return GuardedDriver
+
+    def _fatal_error(self) -> None:
+        """A fault of ours: its traceback goes to a file, and the console ends with a sentence."""
+        import traceback
+
+        text = f"pdconsole {__version__}\n{traceback.format_exc()}"
+        try:
+            self.crash = write_export(
+                state_dir() / "crashes", "crash", ".txt", text, self.clock.wall()
+            )
+        except ExportError:
+            self.crash = None
+        self._close_messages_no_wait()

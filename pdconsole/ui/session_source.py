@@ -1,16 +1,18 @@
 """The session that the console shows: live, watched or replayed, one path for all three.
 
 Which of them it is shows in two things only: whether the recording still grows, and whether the
-playback clock holds on to its end.
+position holds on to its end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from pdconsole.journal import SessionDir
 from pdconsole.model.events import RequestFinished
 from pdconsole.model.state import State
+from pdconsole.ui.replay_clock import ReplayClock
 
 
 class SessionHistory(Protocol):
@@ -31,3 +33,37 @@ class SessionHistory(Protocol):
     def next_mark(self, t: float, kinds: Any, *, back: bool = False) -> Any: ...
     def requests(self, until_t: float, limit: int = 200) -> tuple[RequestFinished, ...]: ...
     def close(self) -> None: ...
+
+
+class OpenedSession:
+    """A session directory, its history, and `replay`, which says what second of it is shown."""
+
+    def __init__(self, directory: SessionDir, history: SessionHistory, replay: ReplayClock) -> None:
+        self.directory = directory
+        self.history = history
+        self.replay = replay
+
+    def advance(self) -> tuple[float, State]:
+        """Take in what was recorded since; the second to show, and the state at it."""
+        self.history.poll()
+        self.replay.extend(self.history.end_t, self.history.is_live)
+        t = self.replay.t
+        at_end = self.replay.following or t >= self.history.end_t
+        return t, self.history.latest() if at_end else self.history.state_at(t)
+
+    def close(self) -> None:
+        self.history.close()
+
+
+def open_session(
+    directory: SessionDir, monotonic: Callable[[], float], *, at: float | None, speed: float
+) -> OpenedSession:
+    """Open a recording. A whole one plays from `at` or its start; one that grows is shown live.
+
+    Takes as long as reading it takes; raises JournalError.
+    """
+    from pdconsole.journal.history import History
+
+    history: SessionHistory = History.open(directory)
+    replay = ReplayClock(monotonic, history.end_t, growing=history.is_live, at=at, speed=speed)
+    return OpenedSession(directory, history, replay)

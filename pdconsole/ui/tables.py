@@ -43,7 +43,7 @@ def sessions_table(sessions: Sequence[SessionSummary], width: int) -> str:
             s.name + (" (simulated)" if s.simulated else ""),
             s.status,
             duration(s.duration_s) if s.duration_s is not None else "-",
-            _size(s.size_bytes),
+            size_text(s.size_bytes),
             ", ".join(layout_name(slug) for slug in s.layouts),
         )
         for s in sessions
@@ -63,7 +63,7 @@ def sessions_table(sessions: Sequence[SessionSummary], width: int) -> str:
     return "\n".join([text, *(["", *said] if said else [])])
 
 
-def _size(count: float) -> str:
+def size_text(count: float) -> str:
     if count < 1000:
         return f"{count:.0f} B"
     if count < 1e6:

@@ -2,43 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from rich.cells import cell_len
+from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.screen import Screen
 from textual.widgets import Static
 
 from pdconsole.model.state import State
-from pdconsole.ui.actions import Action
+from pdconsole.ui.actions import Action, hints
+from pdconsole.ui.widgets.frame_lines import FrameLine, Piece, fitting, spread
+from pdconsole.ui.widgets.parts import actions_on, bindings_of
 
 if TYPE_CHECKING:
     from pdconsole.ui.app import ConsoleApp
     from pdconsole.ui.session_source import SessionHistory
 
-
-def bindings_of(actions: Iterable[Action]) -> list[Binding]:
-    """Actions as Textual's bindings; the ids are those of the keymap."""
-    return [
-        Binding(
-            ",".join(action.keys),
-            f"{action.namespace}.{action.method}",
-            action.name,
-            show=action.hint,
-            tooltip=action.tooltip,
-            priority=action.priority,
-            id=action.id,
-        )
-        for action in actions
-        if action.keys
-    ]
+MIN_COLUMNS = 80
+MIN_ROWS = 24
 
 
 class ConsoleScreen(Screen[None]):
     """A screen names itself, lists its actions and shows what `refresh_from` gives it.
 
-    `ACTIONS` become bindings by themselves. A screen composes its body in `compose_body`.
+    `ACTIONS` become bindings by themselves. A screen composes its body in `compose_body`; what it
+    has to say goes to `console.say`.
     """
 
     NAME: ClassVar[str] = ""
@@ -56,9 +45,11 @@ class ConsoleScreen(Screen[None]):
         return cast("ConsoleApp", self.app)
 
     def compose(self) -> ComposeResult:
-        yield Static(id="top")
+        yield FrameLine(id="top")
         yield from self.compose_body()
-        yield Static(id="hints")
+        yield FrameLine(id="notice")
+        yield FrameLine(id="hints")
+        yield Static(id="too-small", markup=False)
 
     def compose_body(self) -> ComposeResult:
         yield from ()
@@ -68,3 +59,64 @@ class ConsoleScreen(Screen[None]):
 
         `history` is None while no session is open; `state` is the state at session second `t`.
         """
+
+    # --- the lines around the body ---
+
+    def refresh_frame(self) -> None:
+        """Top, notice and hints as they are now."""
+        if not self.is_mounted:
+            return
+        width = self.size.width
+        console = self.console
+        self.query_one("#top", FrameLine).say(console.top_line(width))
+        notice = self.query_one("#notice", FrameLine)
+        notice.display = bool(console.notice)
+        notice.say(console.notice_line())
+        self.query_one("#hints", FrameLine).say(self._hints(width))
+
+    def _hints(self, width: int) -> list[Piece]:
+        console = self.console
+
+        def piece(action: Action, key: str, node: str) -> list[Piece]:
+            click = f"{node}.{action.method}"
+            return [
+                Piece(key, "accent", click, bold=True),
+                Piece(f" {action.name}", "muted", click),
+            ]
+
+        own = [
+            piece(action, key, node)
+            for node, found in (("focused", actions_on(self.focused)), ("screen", self.ACTIONS))
+            for action, key in hints(found, console.keymap, ascii_only=console.ascii)
+        ]
+        always = [
+            piece(action, key, "app")
+            for action, key in hints(console.ACTIONS, console.keymap, ascii_only=console.ascii)
+        ]
+        right = fitting(always, width - 2)
+        room = width - sum(cell_len(p.text) for p in right) - 5
+        left = fitting(own, room)
+        return spread([Piece(" "), *left], [*right, Piece(" ")], width)
+
+    # --- sizes ---
+
+    def on_resize(self, event: events.Resize) -> None:
+        width, height = event.size.width, event.size.height
+        small = width < MIN_COLUMNS or height < MIN_ROWS
+        self.set_class(small, "-too-small")
+        self.set_class(width >= 120, "-wide")
+        self.set_class(width >= 200, "-very-wide")
+        self.set_class(height >= 40, "-tall")
+        if small:
+            self.query_one("#too-small", Static).update(
+                f"This terminal has {width}×{height} characters; the console needs "
+                f"{MIN_COLUMNS}×{MIN_ROWS}. Make the window larger or the letters smaller. "
+                "What runs is not touched by this; q leaves the console."
+            )
+        self.refresh_frame()
+
+    def on_screen_resume(self) -> None:
+        self.console.refresh_visible()
+
+    def on_descendant_focus(self) -> None:
+        self.refresh_frame()

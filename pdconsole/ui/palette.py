@@ -1,0 +1,66 @@
+"""The command palette: every action of the app, the screen and the focused part, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
+from textual.widgets import Input
+
+from pdconsole.ui.actions import Action, key_label, keys_of
+from pdconsole.ui.widgets.parts import actions_on
+
+if TYPE_CHECKING:
+    from pdconsole.ui.app import ConsoleApp
+
+
+class ActionPalette(CommandPalette):
+    """Textual's palette with a cursor that does not blink."""
+
+    def on_mount(self) -> None:
+        for box in self.query(Input):
+            box.cursor_blink = False
+
+
+class ActionsProvider(Provider):
+    """Finds actions by name, tooltip or id; shows the key each has now."""
+
+    def _found(self) -> Iterator[tuple[Action, str, partial[Any]]]:
+        console = cast("ConsoleApp", self.app)
+        for node, owner in (
+            ("focused", self.focused),
+            ("screen", self.screen),
+            ("app", console),
+        ):
+            for action in actions_on(owner):
+                keys = keys_of(action, console.keymap)
+                key = key_label(keys[0], ascii_only=console.ascii) if keys else ""
+                target = owner if node == "focused" else None
+                # By the time it runs the palette is gone, and the focus is where it was.
+                run = partial(
+                    console.run_action,
+                    action.method if target is not None else f"{node}.{action.method}",
+                    target,
+                )
+                yield action, key, run
+
+    async def discover(self) -> Hits:
+        for action, key, run in self._found():
+            yield DiscoveryHit(_line(action, key), run, action.name, action.tooltip)
+
+    async def search(self, query: str) -> Hits:
+        matcher = self.matcher(query)
+        for action, key, run in self._found():
+            score = max(
+                matcher.match(action.name),
+                matcher.match(action.id) * 0.9,
+                matcher.match(action.tooltip) * 0.6,
+            )
+            if score > 0:
+                yield Hit(score, _line(action, key), run, action.name, action.tooltip)
+
+
+def _line(action: Action, key: str) -> str:
+    return f"{action.name}  ({key})" if key else action.name

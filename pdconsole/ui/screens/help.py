@@ -1,0 +1,75 @@
+"""`?`: what the focused part, the screen and the console can do, with the keys of now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from pdconsole.ui.actions import Action, key_label, keys_of
+from pdconsole.ui.keymap import Keymap
+
+
+class HelpSection:
+    """A heading, what it says, and actions."""
+
+    def __init__(self, title: str, text: str, actions: Sequence[Action]) -> None:
+        self.title = title
+        self.text = text
+        self.actions = actions
+
+
+class HelpScreen(ModalScreen[None]):
+    """Over the screen it explains; any of its keys closes it."""
+
+    BINDINGS: ClassVar = [
+        Binding("escape,q,question_mark,f1", "dismiss", "Close"),
+        Binding("j,down", "move(1)", "Down", show=False),
+        Binding("k,up", "move(-1)", "Up", show=False),
+        Binding("space,pagedown,ctrl+f", "move(10)", "On", show=False),
+        Binding("pageup,ctrl+b", "move(-10)", "Back", show=False),
+    ]
+
+    def __init__(self, sections: Sequence[HelpSection], keymap: Keymap, *, ascii_only: bool):
+        super().__init__()
+        self._sections = sections
+        self._keymap = keymap
+        self._ascii = ascii_only
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(id="help") as scroll:
+            scroll.border_title = "Help"
+            scroll.border_subtitle = "esc closes"
+            yield Static(self._content(), id="help-text")
+
+    def action_move(self, rows: int) -> None:
+        self.query_one("#help", VerticalScroll).scroll_relative(y=rows, animate=False)
+
+    async def action_dismiss(self, result: None = None) -> None:
+        self.dismiss(result)
+
+    def _content(self) -> Content:
+        parts: list[Any] = []
+        keys = [
+            ", ".join(key_label(k, ascii_only=self._ascii) for k in keys_of(action, self._keymap))
+            for section in self._sections
+            for action in section.actions
+        ]
+        width = max((len(k) for k in keys), default=0)
+        rest = iter(keys)
+        for number, section in enumerate(self._sections):
+            parts.append(("\n\n" if number else "") + "")
+            parts.append((section.title, "bold $role-accent"))
+            if section.text:
+                parts.append(f"\n{section.text}")
+            for action in section.actions:
+                parts.append(("\n  " + next(rest).ljust(width) + "  ", "bold $role-text"))
+                parts.append((action.name, "$role-text"))
+                parts.append((f"  {action.tooltip}", "$role-muted"))
+        return Content.assemble(*parts)

@@ -1,0 +1,317 @@
+"""The workspace's sessions: open, resume, stop, delete."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.widgets import Input, Static
+
+from pdconsole.journal import JournalError, SessionDir, SessionSummary
+from pdconsole.journal.session import ALIVE
+from pdconsole.model.request import Call
+from pdconsole.model.state import State
+from pdconsole.runner.client import RunnerError, connect, connect_or_start
+from pdconsole.ui.actions import Action
+from pdconsole.ui.lines import duration, layout_name, printable
+from pdconsole.ui.screens.confirm import ConfirmScreen
+from pdconsole.ui.screens.console_screen import ConsoleScreen
+from pdconsole.ui.session_list import SessionList
+from pdconsole.ui.session_source import SessionHistory
+from pdconsole.ui.tables import size_text
+from pdconsole.ui.top_line import STATUS_ROLES
+from pdconsole.ui.widgets.filter_box import FilterBox
+from pdconsole.ui.widgets.row_table import Cell, Column, Row, RowTable, sorted_rows
+
+NAME = "sessions"
+REFRESH_S = 2.0
+
+COLUMNS = (
+    Column("name", "session", 33, flex=1),
+    Column("status", "status", 10),
+    Column("took", "took", 7, "right", priority=6),
+    Column("size", "size", 8, "right", priority=4),
+    Column("layouts", "layouts", 14, flex=3, priority=8),
+    Column("question", "question", 30, flex=4, priority=3),
+)
+
+
+def _action(id: str, name: str, tooltip: str, *keys: str, hint: bool = True) -> Action:  # noqa: A002
+    return Action(f"{NAME}.{id}", name, tooltip, keys, NAME, hint=hint)
+
+
+class SessionsScreen(ConsoleScreen):
+    NAME = NAME
+    TITLE = "Sessions"
+    HELP = (
+        "Every session of this workspace, the newest first. Enter opens one: live where it runs, "
+        "at its end where it has ended."
+    )
+    ACTIONS: ClassVar = (
+        _action("open", "open", "Show it: live, or at its end", "enter"),
+        _action("replay", "replay", "Play it from its start", "p"),
+        _action("resume", "resume", "Go on where it ended", "r"),
+        _action("stop", "stop", "End the running session in order", "s"),
+        _action("delete", "delete", "Delete its recording", "d", "delete"),
+        _action("filter", "filter", "Only sessions with a word", "slash"),
+        _action("sort", "Sort", "By the next column", "o", hint=False),
+        _action("copy", "Copy command", "The command that repeats it", "y", hint=False),
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._list: SessionList | None = None
+        self._found: dict[str, SessionSummary] = {}
+        self._read_at = -math.inf
+        self._read_once = False
+        self._word = ""
+        self._order = ("", False)
+
+    def compose_body(self) -> ComposeResult:
+        yield RowTable(COLUMNS, id="sessions", empty="reading…")
+        yield FilterBox("only sessions with …", returns_to="#sessions", id="filter")
+        yield Static(id="about", classes="detail", markup=False)
+
+    def on_mount(self) -> None:
+        self._list = SessionList(self.console.workspace)
+        self.query_one(RowTable).focus()
+
+    # --- what it shows ---
+
+    def refresh_from(self, history: SessionHistory | None, t: float, state: State) -> None:
+        now = self.console.clock.monotonic()
+        if now - self._read_at >= REFRESH_S:
+            self._read_at = now
+            self.read()
+
+    @work(thread=True, exclusive=True, group="sessions")
+    def read(self) -> None:
+        assert self._list is not None
+        try:
+            found = self._list.refresh()
+        except OSError as e:
+            text = f"cannot read the sessions of {self.console.workspace}: {e.strerror}"
+            self.app.call_from_thread(self.console.say, text, "error")
+            return
+        self.app.call_from_thread(self._show, found)
+
+    def _show(self, found: tuple[SessionSummary, ...]) -> None:
+        self._found = {summary.name: summary for summary in found}
+        self._read_once = True
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        table = self.query_one(RowTable)
+        if not self._read_once:
+            return
+        word = self._word.casefold()
+        rows = [row for s in self._found.values() if word in _words(s) for row in (_row(s),)]
+        column, descending = self._order
+        if column:
+            index = [c.key for c in COLUMNS].index(column)
+            rows = sorted_rows(rows, index, descending=descending)
+        table.empty = (
+            f"no session has `{self._word}` in it"
+            if self._found
+            else "no sessions yet; `pdconsole run pd-ratio-sweep --quick` makes one"
+        )
+        opened = self.console.opened
+        table.mark(frozenset({opened.directory.name}) if opened else frozenset())
+        table.show_rows(rows)
+        table.refresh()
+        self._tell_about()
+
+    def _tell_about(self) -> None:
+        summary = self.current
+        about = self.query_one("#about", Static)
+        about.display = summary is not None
+        if summary is not None:
+            about.update(_about(summary))
+
+    @property
+    def current(self) -> SessionSummary | None:
+        return self._found.get(self.query_one(RowTable).current_key)
+
+    @on(RowTable.Moved)
+    def moved(self, _event: RowTable.Moved) -> None:
+        self._tell_about()
+
+    @on(RowTable.Chosen)
+    def chosen(self, _event: RowTable.Chosen) -> None:
+        self.action_open()
+
+    @on(RowTable.Heading)
+    def heading(self, event: RowTable.Heading) -> None:
+        column, descending = self._order
+        self._sort_by(event.column, descending=column == event.column and not descending)
+
+    def action_sort(self) -> None:
+        names = ["", *(c.key for c in COLUMNS)]
+        after = names[(names.index(self._order[0]) + 1) % len(names)]
+        self._sort_by(after, descending=False)
+
+    def _sort_by(self, column: str, *, descending: bool) -> None:
+        self._order = (column, descending)
+        self.query_one(RowTable).show_order(column, descending)
+        self._lay_out()
+
+    def action_filter(self) -> None:
+        self.query_one(FilterBox).ask()
+
+    @on(Input.Changed, "#filter")
+    def filter_typed(self, event: Input.Changed) -> None:
+        self._word = event.value
+        self._lay_out()
+
+    # --- what it does ---
+
+    def action_open(self) -> None:
+        if (summary := self.current) is not None:
+            held = summary.status in ALIVE
+            self.console.open(summary.name, at=None if held else math.inf)
+
+    def action_replay(self) -> None:
+        if (summary := self.current) is not None:
+            self.console.open(summary.name, at=0.0)
+
+    def action_copy(self) -> None:
+        summary = self.current
+        if summary is None:
+            return
+        try:
+            command = str(SessionDir.open(self._path(summary)).read_meta().get("command", ""))
+        except JournalError as e:
+            self.console.say(str(e), "error")
+            return
+        if command:
+            self.console.copy(command, "the command")
+        else:
+            self.console.say(f"{summary.name} does not say what command made it", "warning")
+
+    def _path(self, summary: SessionSummary) -> Path:
+        return self.console.workspace / "sessions" / summary.name
+
+    def action_resume(self) -> None:
+        summary = self.current
+        if summary is None:
+            return
+        if summary.status in ALIVE:
+            self.console.say(f"{summary.name} is running; enter opens it", "warning")
+        elif summary.status == "finished":
+            self.console.say(f"{summary.name} finished; there is nothing left to do", "warning")
+        else:
+            self._ask(
+                f"Resume {summary.name}?",
+                f"Its unfinished points are measured on cluster {summary.cluster} "
+                f"({_layouts(summary)}).",
+                "Resume",
+                lambda: self._call(
+                    Call(command="resume", session=summary.name), f"{summary.name} goes on"
+                ),
+            )
+
+    def action_stop(self) -> None:
+        summary = self.current
+        if summary is None:
+            return
+        if summary.status not in ALIVE:
+            self.console.say(f"{summary.name} does not run; nothing to stop", "warning")
+            return
+        self._ask(
+            f"Stop {summary.name}?",
+            f"The point under way is given up, and all workers on cluster {summary.cluster} are "
+            "ended. What is measured stays, and the session can be resumed.",
+            "Stop",
+            lambda: self._call(Call(command="stop"), f"{summary.name} is stopping"),
+        )
+
+    def action_delete(self) -> None:
+        summary = self.current
+        if summary is None:
+            return
+        if summary.status in ALIVE:
+            self.console.say(f"{summary.name} is running; stop it first (s)", "warning")
+            return
+        self._ask(
+            f"Delete {summary.name}?",
+            f"Its recording and logs, {size_text(summary.size_bytes)}, are removed from "
+            f"{self._path(summary)} for good. Its results in bm_results/ stay.",
+            "Delete",
+            lambda: self._delete(summary.name),
+        )
+
+    def _ask(self, question: str, about: str, yes: str, then: Callable[[], object]) -> None:
+        def answered(said: bool | None) -> None:
+            if said:
+                then()
+
+        self.app.push_screen(ConfirmScreen(question, printable(about), yes=yes), answered)
+
+    @work(thread=True, group="call")
+    def _call(self, call: Call, done: str) -> None:
+        say = self.console.say
+        try:
+            workspace = self.console.workspace
+            client = connect_or_start(workspace) if call.command == "resume" else connect(workspace)
+            if client is None:
+                raise RunnerError("nothing is running in this workspace")
+            with client:
+                client.call(call)
+        except RunnerError as e:
+            self.app.call_from_thread(say, str(e), "error")
+            return
+        self.app.call_from_thread(say, done)
+        self.app.call_from_thread(self.read)
+
+    @work(thread=True, group="call")
+    def _delete(self, name: str) -> None:
+        from pdconsole.journal.deletion import delete_session
+
+        opened = self.console.opened
+        try:
+            directory = SessionDir.open(self.console.workspace / "sessions" / name)
+            delete_session(directory)
+        except JournalError as e:
+            self.app.call_from_thread(self.console.say, str(e), "error")
+            return
+        if opened is not None and opened.directory.name == name:
+            self.app.call_from_thread(self.console.close_session)
+        self.app.call_from_thread(self.console.say, f"{name} is deleted")
+        self.app.call_from_thread(self.read)
+
+
+def _layouts(summary: SessionSummary) -> str:
+    return ", ".join(layout_name(slug) for slug in summary.layouts)
+
+
+def _words(s: SessionSummary) -> str:
+    return " ".join((s.name, s.status, s.question, s.cluster, s.model, _layouts(s))).casefold()
+
+
+def _row(s: SessionSummary) -> Row:
+    took = duration(s.duration_s) if s.duration_s is not None else "-"
+    return Row(
+        s.name,
+        (
+            Cell(s.name),
+            Cell(s.status, STATUS_ROLES.get(s.status, "text")),
+            Cell(took, "muted", s.duration_s),
+            Cell(size_text(s.size_bytes), "muted", float(s.size_bytes)),
+            Cell(_layouts(s)),
+            Cell(s.question, "muted"),
+        ),
+    )
+
+
+def _about(s: SessionSummary) -> str:
+    facts = [f for f in (s.experiment, s.model, s.cluster) if f]
+    if s.simulated:
+        facts.append("simulated")
+    lines = [" · ".join(facts), f"layouts   {_layouts(s)}", f"question  {s.question or '-'}"]
+    if s.message or s.problem:
+        lines.append("; ".join(t for t in (s.message, s.problem) if t))
+    return "\n".join(printable(line) for line in lines)
