@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
 import msgspec
+
+from pdconsole.model import events as ev
+from pdconsole.model.state import State
 
 MarkKind: TypeAlias = Literal["point", "run", "flag", "note", "command", "session"]
 
@@ -15,3 +19,48 @@ class Mark(msgspec.Struct, frozen=True):
     t: float
     kind: MarkKind
     text: str
+
+
+def marks_of(event: ev.Event, state: State) -> Iterator[Mark]:
+    """The marks of an event; `state` is the state after it."""
+    match event:
+        case ev.PointState(status="warmup"):
+            again = f", attempt {event.attempt}" if event.attempt > 1 else ""
+            yield Mark(event.t, "point", event.point + again)
+        case ev.PointState(status="failed" | "skipped"):
+            yield Mark(event.t, "point", _ended(event.point, event))
+        case ev.RunState(status="launching"):
+            yield Mark(event.t, "run", _layout(event.run, state))
+        case ev.RunState(status="failed" | "skipped"):
+            yield Mark(event.t, "run", _ended(_layout(event.run, state), event))
+        case ev.PointResult():
+            for flag in event.flags:
+                yield Mark(event.t, "flag", f"{event.point}: {flag}")
+        case ev.Note():
+            about = f"{event.subject}: " if event.subject else ""
+            yield Mark(event.t, "note", about + event.message)
+        case ev.ProcessState(status="failed"):
+            yield Mark(event.t, "note", _ended(event.process, event))
+        case ev.NodeLink(status="lost" | "unreachable"):
+            yield Mark(event.t, "note", _ended(event.node, event))
+        case ev.CommandReceived():
+            yield Mark(event.t, "command", " ".join(filter(None, (event.command, event.detail))))
+        case ev.SessionState():
+            yield Mark(event.t, "session", _ended("session", event))
+        case ev.EpochOpened() if event.epoch > 1:
+            yield Mark(event.t, "session", f"session resumed, epoch {event.epoch}")
+        case _:
+            return
+
+
+_Told: TypeAlias = ev.PointState | ev.RunState | ev.ProcessState | ev.NodeLink | ev.SessionState
+
+
+def _ended(what: str, event: _Told) -> str:
+    why = f": {event.message}" if event.message else ""
+    return f"{what} {event.status}{why}"
+
+
+def _layout(run_id: str, state: State) -> str:
+    run = state.run(run_id)
+    return run.plan.layout if run is not None else f"run {run_id}"

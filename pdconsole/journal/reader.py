@@ -33,18 +33,29 @@ class Stamp(msgspec.Struct, frozen=True):
 _stamp_decoder = msgspec.json.Decoder(Stamp)
 
 
+class Position(msgspec.Struct, frozen=True):
+    """A place between two lines: what has been read up to there."""
+
+    offset: int = 0  # bytes
+    seq: int = 0  # of the line before
+    lines: int = 0
+
+
+START = Position()
+
+
 class JournalTail:
-    """Follows a recording; holds at most one chunk of it in memory.
+    """Follows a recording from `start` on; holds at most one chunk of it in memory.
 
     Raises JournalError when there is no recording, a newer pdconsole wrote it, or it is damaged.
     """
 
-    def __init__(self, path: Path, *, chunk: int = CHUNK) -> None:
+    def __init__(self, path: Path, *, chunk: int = CHUNK, start: Position = START) -> None:
         self.path = path
-        self.offset = 0  # end of the last line taken
-        self.seq = 0  # of the last line taken
+        self.offset = start.offset  # end of the last line taken
+        self.seq = start.seq  # of the last line taken
         self.unknown = 0  # lines of unknown types passed over
-        self._lines = 0
+        self._lines = start.lines
         self._chunk = chunk
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -61,6 +72,22 @@ class JournalTail:
             self._take(block, events)
         return events
 
+    def take(self, size: int) -> list[AnyEvent]:
+        """The events of the next `size` bytes, which must be whole lines."""
+        block = os.pread(self._fd, size, self.offset)
+        if len(block) < size or not block.endswith(b"\n"):
+            raise self._cut()
+        events: list[AnyEvent] = []
+        self._take(block, events)
+        return events
+
+    @property
+    def position(self) -> Position:
+        return Position(self.offset, self.seq, self._lines)
+
+    def _cut(self) -> JournalError:
+        return JournalError(f"{self.path} was cut while it was read; open it again")
+
     def _next_lines(self) -> bytes:
         """The whole lines of the next chunk, or of a larger one where a line does not fit."""
         size = self._chunk
@@ -71,7 +98,7 @@ class JournalTail:
                 return data[:end]
             if len(data) < size:
                 if os.fstat(self._fd).st_size < self.offset:
-                    raise JournalError(f"{self.path} was cut while it was read; open it again")
+                    raise self._cut()
                 return b""
             size *= 2
 

@@ -38,6 +38,10 @@ class BlockHead(msgspec.Struct, frozen=True):
     rows: int
     seq: int  # of the last row
     bytes: int  # of the deflated columns
+    # The least and the greatest number of each column, None where it has none: charts of a long
+    # time are drawn from these alone. Files of before lack them.
+    low: tuple[float | None, ...] = ()
+    high: tuple[float | None, ...] = ()
 
 
 class Series(msgspec.Struct, frozen=True):
@@ -79,7 +83,7 @@ class SeriesWriter:
         self._file = AppendOnlyFile(path, exclusive=True)
         try:
             end = 0
-            for head, start in _heads(path):
+            for head, start in block_heads(path):
                 self._stored[head.key] = head.seq
                 end = start + head.bytes
             self._file.cut(end)
@@ -109,7 +113,8 @@ class SeriesWriter:
 
     def _write(self, key: SeriesKey) -> None:
         rows = self._rows[key]
-        self._file.append(_block(key, rows))
+        head, payload = block_of(key, rows)
+        self._file.append(_encoder.encode(head) + b"\n" + payload)
         self._stored[key] = rows[-1].seq
         del self._rows[key]
 
@@ -145,20 +150,21 @@ def read_series(path: Path, keys: Iterable[SeriesKey] | None = None) -> dict[Ser
     if not path.exists():
         return {}
     with path.open("rb") as file:
-        for head, start in _heads(path):
+        for head, start in block_heads(path):
             if wanted is None or head.key in wanted:
                 file.seek(start)
-                numbers = _numbers(path, head, file.read(head.bytes))
+                numbers = block_numbers(path, file.read(head.bytes), len(head.columns), head.rows)
                 blocks.setdefault(head.key, []).append((head, numbers))
     return {key: _joined(key, found) for key, found in blocks.items()}
 
 
 def series_keys(path: Path) -> list[SeriesKey]:
     """Which tables a sidecar has, in the order of their first rows; reads no numbers."""
-    return list(dict.fromkeys(head.key for head, _ in _heads(path))) if path.exists() else []
+    return list(dict.fromkeys(head.key for head, _ in block_heads(path))) if path.exists() else []
 
 
-def _block(key: SeriesKey, rows: list[SeriesRow]) -> bytes:
+def block_of(key: SeriesKey, rows: list[SeriesRow]) -> tuple[BlockHead, bytes]:
+    """The rows of one table as a block: its head and its deflated numbers."""
     names = tuple(dict.fromkeys(name for row in rows for name in row.values))
     numbers = np.full((2 + len(names), len(rows)), np.nan, dtype="<f8")
     for i, row in enumerate(rows):
@@ -168,15 +174,29 @@ def _block(key: SeriesKey, rows: list[SeriesRow]) -> bytes:
             if name in row.values:
                 numbers[j, i] = row.values[name]
     payload = zlib.compress(numbers.tobytes())
-    head = BlockHead(key, ("seq", "t", *names), len(rows), rows[-1].seq, len(payload))
-    return _encoder.encode(head) + b"\n" + payload
+    low, high = extremes(numbers)
+    head = BlockHead(
+        key=key,
+        columns=("seq", "t", *names),
+        rows=len(rows),
+        seq=rows[-1].seq,
+        bytes=len(payload),
+        low=tuple(low.tolist()),
+        high=tuple(high.tolist()),
+    )
+    return head, payload
 
 
-def _numbers(path: Path, head: BlockHead, payload: bytes) -> Numbers:
+def extremes(numbers: Numbers) -> tuple[Numbers, Numbers]:
+    """The least and the greatest number of each column of a block; NaN where it has none."""
+    return np.fmin.reduce(numbers, axis=1), np.fmax.reduce(numbers, axis=1)
+
+
+def block_numbers(path: Path, payload: bytes, columns: int, rows: int) -> Numbers:
     """One row of numbers for each column."""
     try:
         numbers = np.frombuffer(zlib.decompress(payload), dtype="<f8")
-        return numbers.reshape(len(head.columns), head.rows)
+        return numbers.reshape(columns, rows)
     except (zlib.error, ValueError) as e:
         raise _damaged(path) from e
 
@@ -193,11 +213,11 @@ def _joined(key: SeriesKey, blocks: list[tuple[BlockHead, Numbers]]) -> Series:
     return Series(key, columns.pop("seq").astype(np.int64), columns.pop("t"), columns)
 
 
-def _heads(path: Path) -> Iterator[tuple[BlockHead, int]]:
-    """The heads of the whole blocks, each with the offset of its numbers."""
+def block_heads(path: Path, start: int = 0) -> Iterator[tuple[BlockHead, int]]:
+    """The heads of the whole blocks from byte `start` on, each with the offset of its numbers."""
     with path.open("rb") as file:
         size = path.stat().st_size
-        start = 0
+        file.seek(start)
         while line := file.readline():
             start += len(line)
             try:

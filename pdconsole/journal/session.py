@@ -100,6 +100,10 @@ class SessionDir:
     def series_path(self) -> Path:
         return self.path / "series" / "series.bin"
 
+    @property
+    def keyframes_path(self) -> Path:
+        return self.path / "keyframes.bin"
+
     def log_path(self, node: str, process: str, run: str = "") -> Path:
         """`logs/<node>/<run>-<process>.log`: `P1` of one run is not the `P1` of the next."""
         name = f"{run}-{process}.log" if run else f"{process}.log"

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from pdconsole.journal import JournalError, JournalWriter, ProcessLog, SeriesWriter, SessionDir
+from pdconsole.journal.keyframes import KeyframeWriter
 from pdconsole.model import events as ev
 from pdconsole.remote.values import LogChunk, News
 from pdconsole.runner.telemetry import events_of
@@ -27,6 +28,8 @@ class Recording:
     def __init__(self, directory: SessionDir, on_failure: Callable[[JournalError], None]) -> None:
         self._writer = JournalWriter(directory.events_path, session=directory.name)
         self._series = SeriesWriter(directory.series_path)
+        self._keyframes: KeyframeWriter | None = None  # until the first flush
+        self._no_more_keyframes = False
         self._directory = directory
         self._logs: dict[tuple[str, str], ProcessLog] = {}  # by node and token
         self._on_failure = on_failure
@@ -78,6 +81,20 @@ class Recording:
     def _flush(self) -> None:
         self._writer.flush()
         self._series.flush()
+        self._keep_keyframes()
+
+    def _keep_keyframes(self) -> None:
+        """Without keyframes the recording is whole: their failure is told and ends nothing."""
+        if self._no_more_keyframes:
+            return
+        directory = self._directory
+        try:
+            if self._keyframes is None:
+                self._keyframes = KeyframeWriter(directory.keyframes_path, directory.events_path)
+            self._keyframes.catch_up()
+        except JournalError as e:
+            self._no_more_keyframes = True
+            self.emit(ev.Note(level="warning", message=f"no more keyframes for replay: {e}"))
 
     async def _flush_often(self) -> None:
         while True:
@@ -99,6 +116,8 @@ class Recording:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._flushing
         self._guarded(self._flush)
+        if self._keyframes is not None:
+            self._keyframes.close()
         for close in (
             self._writer.close,
             self._series.close,
