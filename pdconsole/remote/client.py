@@ -78,6 +78,7 @@ class NodeClient:
         self._streams = Streams(target.node)
         self._running: set[str] = set()
         self._watched: Message = {}
+        self._may_have_agent = False
         self._ended_for_good: RemoteError | None = None
         self._last_trouble: RemoteError | None = None
 
@@ -88,22 +89,23 @@ class NodeClient:
     # -- link
 
     async def open(self) -> Inventory:
-        """Ships and starts the agent, or adopts the one that lives, with all it runs."""
+        """Ships and starts the agent, or adopts the one that lives, with all it runs.
+
+        `close` is due however this ends: it may have started an agent and then failed.
+        """
         self._tell_link("connecting")
+        self._may_have_agent = True  # from here on, also if this is cancelled
         try:
             await self._connect()
         except RemoteError as error:
+            self._may_have_agent = False
             self._tell_link("unreachable", error.sentence)
             raise
         self._tasks = [
             asyncio.ensure_future(self._stay_connected()),
             asyncio.ensure_future(self._renew()),
         ]
-        try:
-            found = await self.inventory()
-        except BaseException:
-            await self.close()
-            raise
+        found = await self.inventory()
         self._running.update(p.token for p in found.processes if p.state == "running")
         return found
 
@@ -111,7 +113,7 @@ class NodeClient:
         """With `end_agent` everything of this session on the node is ended first, and verified;
         a link that is down is given END_LINK_S to come back for that."""
         try:
-            if end_agent and self._tasks:
+            if end_agent and self._may_have_agent:
                 await self._end_agent()
         finally:
             for task in self._tasks:
@@ -130,6 +132,8 @@ class NodeClient:
         for task in self._tasks[1:]:
             task.cancel()
         try:
+            if self._channel is None:  # `open` was cut short
+                await self._connect()
             link_s = min(self._lease_s, END_LINK_S)
             answer = await self._call("end", {}, answer_s=120.0, link_s=link_s)
         except RemoteError as error:

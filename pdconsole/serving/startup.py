@@ -97,6 +97,7 @@ class Startup:
                 self._adopted.add(process.name)
             else:
                 await client.stop((token,))
+        await self._refuse_a_foreigner(process)
         try:
             await client.start(self._plan.spec(process))
         except RemoteError as error:
@@ -105,6 +106,19 @@ class Startup:
         offset = self._log_offset(process) if process.name in self._adopted else 0
         await client.follow(token, log_offset=offset)
         self._tell(process, "loading")
+
+    async def _refuse_a_foreigner(self, process: PlannedProcess) -> None:
+        """Who answers there before the process was started would be taken for it, and measured."""
+        client = self._nodes[process.node]
+        wait_s = self._pace.health_timeout_s
+        if process.name not in self._adopted and await answers_health(process, client, wait_s):
+            self._fail(
+                process,
+                f"{process.name} was not started on {process.node}: somebody answers at "
+                f"{process.health_url} already. Next: run `pdconsole clean` for leftovers of ours, "
+                "or move the ports of the cluster profile",
+                (),
+            )
 
     async def _digest(self, process: PlannedProcess) -> str:
         """Of the plan by which the running process was started; empty if it left none."""

@@ -324,3 +324,25 @@ async def test_cpu_time_of_a_process_and_its_children(node: SshNode) -> None:
         assert info.cpu_s
         (ended,) = await client.stop([info.token])
         assert ended.cpu_s is None
+
+
+@pytest.mark.parametrize("moment", ["_greet", "inventory"])
+async def test_an_open_that_is_cancelled_leaves_no_agent(
+    node: SshNode, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    reached = asyncio.Event()
+
+    async def never(*_: object) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    client = NodeClient(node.target(), "s", Reader())
+    with monkeypatch.context() as patch:
+        patch.setattr(client, moment, never)
+        opening = asyncio.ensure_future(client.open())
+        await reached.wait()
+        assert node.agent_pids()
+        opening.cancel()
+        await asyncio.wait((opening,))
+    await client.close(end_agent=True)
+    await until_not(node.agent_pids)

@@ -59,6 +59,7 @@ class FakeNode:
     behave: Callable[[str], Behaviour]
     calls: list[tuple[str, ...]]
     occupied: str = ""
+    foreign: str = ""  # the name of a process at whose URL somebody else answers
     lost: Callable[[float], bool] = lambda _: False
     locked: set[int] = field(default_factory=set)
     children: dict[str, _Child] = field(default_factory=dict)
@@ -130,6 +131,8 @@ class FakeNode:
     async def http(self, method: str, url: str, **_: Any) -> HttpReply:
         await asyncio.sleep(0)
         process = self._at(url)
+        if process.name == self.foreign:
+            return HttpReply(status=200, body=b"", elapsed_ms=1.0)
         token = self.plan.token(process)
         child = self.children.get(token)
         ready = self._behaviour(token).ready_s

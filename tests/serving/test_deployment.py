@@ -156,6 +156,17 @@ async def test_an_occupied_gpu_starts_nothing_and_says_who_holds_it() -> None:
     assert not scene.locked
 
 
+async def test_who_listens_there_already_is_not_taken_for_the_worker() -> None:
+    scene = Scene()
+    scene.nodes["p5-b"].foreign = "D1"
+    with pytest.raises(DeploymentError, match=r"D1 was not started on p5-b: somebody answers at"):
+        await scene.start()
+    assert "D1" not in scene.names("start")
+    assert scene.told("D1")[-1] == "failed"
+    assert "ready" not in scene.told("D1")
+    assert not scene.running
+
+
 @pytest.mark.parametrize(("outage_s", "comes_up"), [(8.0, True), (30.0, False)])
 async def test_a_lost_node_is_borne_with_for_a_while(outage_s: float, comes_up: bool) -> None:
     scene = Scene(lambda _: Behaviour(ready_s=20.0))
