@@ -71,11 +71,16 @@ class AppendOnlyFile:
         return os.pread(self._fd, size, offset)
 
     def sync(self) -> None:
-        """Return when all of it is on the disk."""
+        """Return when all of it is on the disk. Raises JournalError if the file was removed."""
         try:
             os.fsync(self._fd)
+            removed = os.fstat(self._fd).st_nlink == 0
         except OSError as e:
             raise write_error(self.path, e) from e
+        if removed:
+            raise JournalError(
+                f"{self.path} was removed while it was being written; what it held is lost"
+            )
 
     def close(self) -> None:
         if self._fd >= 0:

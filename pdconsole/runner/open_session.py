@@ -161,9 +161,9 @@ class OpenSession:
             self._work.cancel()
 
     async def _sitting(self, recording: Recording) -> Ending:
-        self._open_epoch(recording)
-        self._work = asyncio.create_task(self._through_the_plan(recording))
         try:
+            self._open_epoch(recording)
+            self._work = asyncio.create_task(self._through_the_plan(recording))
             return await self._work
         except asyncio.CancelledError:
             return "stopped", "ended at once by an operator"

@@ -247,3 +247,14 @@ def test_a_real_file_that_may_not_grow_ends_with_a_whole_line(tmp_path: Path) ->
     assert 90_000 < len(data) <= 100_000
     assert data.endswith(b"}\n")
     assert len(list(read_events(path))) == data.count(b"\n")
+
+
+def test_a_recording_removed_under_its_writer_is_told(tmp_path: Path, clock: FakeClock) -> None:
+    path = tmp_path / "events.jsonl"
+    journal = JournalWriter(path, clock=clock)
+    journal.append(ev.SessionState(status="running"))
+    path.unlink()
+    with pytest.raises(JournalError, match=r"events\.jsonl was removed while it was being"):
+        journal.append(ev.SessionState(status="finished"))
+    with pytest.raises(JournalError):
+        journal.close()
