@@ -45,6 +45,9 @@ class Commands(click.Group):
             # The reader of our output left; say nothing more, to nobody.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(exit_codes.OK)
+        except OSError as e:
+            # A disk, a mode, a limit: matters of the machine, whose own word names the file.
+            raise Failed(f"{e.strerror or e}: {e.filename or 'standard output'}") from e
         except Exception as e:
             if _is_for_people(e):
                 raise Failed(str(e)) from e
@@ -131,6 +134,8 @@ def run(
         raise click.UsageError(
             "--resume goes on with what the session was asked; leave out the rest"
         )
+    from pdconsole.runner.client import begin
+
     if resumed is not None:
         call = _resume_call(workspace, resumed, asked["ignore_checks"])
     else:
@@ -139,11 +144,17 @@ def run(
             _export(workspace, request, output)
             return
         call = _run_call(request)
-    reply = _call(workspace, call, start=True)
+    reply = begin(workspace, call)
     if detach:
         _say_detached(workspace, reply, as_json)
         return
-    _follow_to_the_end(workspace, reply.session, plain=plain, as_json=as_json)
+    try:
+        _follow_to_the_end(workspace, reply.session, plain=plain, as_json=as_json)
+    except KeyboardInterrupt:  # it came before the follower was there to take it
+        from pdconsole.model.request import Call
+
+        _call(workspace, Call(command="stop"))
+        raise
 
 
 def _request(experiment: str, asked: dict[str, Any]) -> RunRequest:
@@ -169,10 +180,10 @@ def _resume_call(workspace: Path, session: str, ignore_checks: bool) -> Call:
     return Call(command="resume", session=name, ignore_checks=ignore_checks)
 
 
-def _call(workspace: Path, call: Call, *, start: bool = False) -> Reply:
-    from pdconsole.runner.client import RunnerError, connect, connect_or_start
+def _call(workspace: Path, call: Call) -> Reply:
+    from pdconsole.runner.client import RunnerError, connect
 
-    client = connect_or_start(workspace) if start else connect(workspace)
+    client = connect(workspace)
     if client is None:
         raise RunnerError("nothing is running in this workspace; see `pdconsole sessions`")
     with client:

@@ -37,6 +37,13 @@ class RunnerClient:
         """Raises RunnerError with the runner's own sentence, or when it is gone."""
         try:
             self._socket.sendall(_encoder.encode(call) + b"\n")
+        except OSError as e:
+            raise RunnerError(f"the runner does not listen ({e}); see `pdconsole sessions`") from e
+        return self.answer()
+
+    def answer(self) -> Reply:
+        """Of a call whose answer was not waited for yet. Raises as `call` does."""
+        try:
             line = self._file.readline()
         except OSError as e:
             raise RunnerError(f"the runner does not answer ({e}); see `pdconsole sessions`") from e
@@ -95,25 +102,48 @@ def connect_or_start(workspace: Path) -> RunnerClient:
     return _start(workspace)
 
 
+def begin(workspace: Path, call: Call) -> Reply:
+    """Have the workspace's runner carry out `call`, which begins or resumes a session.
+
+    On Ctrl-C meanwhile what was begun all the same is stopped again.
+    """
+    with connect_or_start(workspace) as client:
+        try:
+            return client.call(call)
+        except KeyboardInterrupt:
+            client.answer()  # raises where the call was refused: the session there is not ours
+            client.call(Call(command="stop"))
+            raise
+
+
 def _start(workspace: Path) -> RunnerClient:
-    """Start a runner in a login session of its own: closing the terminal must not reach it."""
     log = log_path(workspace)
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pdconsole.runner", str(workspace)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            cwd=workspace,
-        )
+    process = _spawn(workspace, log)
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         client = connect(workspace)
         if client is not None:
             return client
-        # Exit 0: another one was quicker, and its socket appears soon.
-        if process.poll() not in (None, 0):
+        code = process.poll()
+        if code == 0:  # another holds the lock: it was quicker, or is just ending
+            process = _spawn(workspace, log)
+        elif code is not None:
             break
         time.sleep(0.05)
     raise RunnerError(f"the runner did not start; its last words are in {log}")
+
+
+def _spawn(workspace: Path, log: Path) -> subprocess.Popen[bytes]:
+    """In a login session of its own: closing the terminal must not reach it."""
+    try:
+        with log.open("ab") as output:
+            return subprocess.Popen(
+                [sys.executable, "-m", "pdconsole.runner", str(workspace)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                cwd=workspace,
+            )
+    except OSError as e:
+        raise RunnerError(f"cannot start the runner, whose log is {log}: {e}") from e

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -112,3 +113,18 @@ def test_a_full_disk_ends_the_session_and_leaves_whole_files(console: Console) -
     recorded = (console.session() / "events.jsonl").read_bytes()
     assert recorded.endswith(b"\n")
     assert all(json.loads(line) for line in recorded.splitlines())
+
+
+def test_output_that_cannot_be_written_is_a_sentence(console: Console) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "pdconsole", "sessions"],
+            cwd=console.workspace,
+            env=console.env,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "pdconsole: No space left on device: standard output\n"
