@@ -1,0 +1,158 @@
+"""The replay bar as words, and its track as characters. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from pdconsole.ui.lines import point_name
+from pdconsole.ui.replay_clock import ReplayClock
+
+LEAST_TRACK = 8
+_SHOWN = {"flag": "⚑", "run": "◆", "point": "▲", "session": "■", "command": "▸", "note": "•"}
+_WEIGHT = list(_SHOWN)
+
+
+class TrackMark(Protocol):
+    @property
+    def t(self) -> float: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+
+
+class Playback(msgspec.Struct, frozen=True):
+    """What the bar shows of a replay clock at one moment."""
+
+    t: float
+    end_t: float
+    following: bool
+    growing: bool
+    playing: bool
+    speed: float
+    loop: tuple[float, float] | None = None
+
+    @classmethod
+    def of(cls, clock: ReplayClock) -> Playback:
+        return cls(
+            t=clock.t,
+            end_t=clock.end_t,
+            following=clock.following,
+            growing=clock.growing,
+            playing=clock.playing,
+            speed=clock.speed,
+            loop=clock.loop,
+        )
+
+    @property
+    def sign(self) -> str:
+        if self.following:
+            return "●" if self.growing else "■"
+        return "▶" if self.playing else "▮▮"
+
+    @property
+    def word(self) -> str:
+        """Never more than 6 letters: what follows must not jump."""
+        if self.following:
+            return "LIVE" if self.growing else "END"
+        return "REPLAY" if self.playing else "PAUSED"
+
+    @property
+    def behind_s(self) -> float:
+        """How far behind the live edge; 0 where there is none."""
+        return self.end_t - self.t if self.growing and not self.following else 0.0
+
+
+def speed_text(speed: float) -> str:
+    """`¼×`, `½×`, `1×`, `64×`."""
+    named = {0.25: "¼", 0.5: "½"}
+    return f"{named.get(speed, f'{speed:g}')}×"
+
+
+def time_text(t: float) -> str:
+    """`0:12:40`, always as wide for the first 10 hours."""
+    whole = int(max(t, 0.0))
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
+
+
+def track_cell(t: float, end_t: float, width: int) -> int:
+    """The cell of `t` on a track of `width` cells over 0 to `end_t`."""
+    share = t / end_t if end_t > 0 else 1.0
+    return min(max(round(share * (width - 1)), 0), width - 1)
+
+
+def track_time(cell: int, end_t: float, width: int) -> float:
+    """The session second of a cell; cells outside are the ends."""
+    share = cell / (width - 1) if width > 1 else 1.0
+    return min(max(share, 0.0), 1.0) * end_t
+
+
+def marks_line(marks: Sequence[TrackMark], end_t: float, width: int) -> list[tuple[int, str, str]]:
+    """(cell, text, kind) of the signs over the track, the weightiest of each cell; points and runs
+    with their names where there is room up to the next."""
+    at: dict[int, TrackMark] = {}
+    for mark in marks:
+        cell = track_cell(mark.t, end_t, width)
+        known = at.get(cell)
+        if known is None or _WEIGHT.index(mark.kind) < _WEIGHT.index(known.kind):
+            at[cell] = mark
+    cells = sorted(at)
+    found = []
+    for cell, following in zip(cells, (*cells[1:], width + 1), strict=True):
+        mark = at[cell]
+        text = _SHOWN[mark.kind]
+        name = _short(mark)
+        if name and len(name) + 2 < following - cell:
+            text += f" {name}"
+        found.append((cell, text, mark.kind))
+    return found
+
+
+def _short(mark: TrackMark) -> str:
+    """A name for the track: only points have one that is short enough to be worth it."""
+    if mark.kind != "point" or not mark.text.startswith(("conc", "rr")):
+        return ""
+    return point_name(mark.text.split(",")[0].split(" ")[0])
+
+
+def parse_position(text: str, t: float, end_t: float) -> float | None:
+    """The session second that was typed, or None where it is no time.
+
+    `12:40`, `1:02:03`, `90`, `90s`, `3m`, `+30`, `-1:00` (from `t`), `50%`, `end`.
+    """
+    text = text.strip().lower()
+    if text in ("end", "live"):
+        return end_t
+    if text.endswith("%"):
+        share = _number(text[:-1])
+        return None if share is None else min(max(share / 100, 0.0), 1.0) * end_t
+    sign = text[:1] if text[:1] in ("+", "-") else ""
+    seconds = _seconds(text.removeprefix(sign) if sign else text)
+    if seconds is None:
+        return None
+    to = {"": seconds, "+": t + seconds, "-": t - seconds}[sign]
+    return min(max(to, 0.0), end_t)
+
+
+def _seconds(text: str) -> float | None:
+    for unit, factor in (("s", 1.0), ("m", 60.0), ("h", 3600.0)):
+        if text.endswith(unit):
+            number = _number(text[:-1])
+            return None if number is None else number * factor
+    parts = [_number(part) for part in text.split(":")]
+    if len(parts) > 3 or any(part is None for part in parts):
+        return None
+    total = 0.0
+    for part in parts:
+        total = total * 60 + (part or 0.0)
+    return total
+
+
+def _number(text: str) -> float | None:
+    digits = text.strip()
+    if not digits.replace(".", "", 1).isdecimal():
+        return None
+    return float(digits)

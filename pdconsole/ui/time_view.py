@@ -1,0 +1,42 @@
+"""Which stretch of the session the charts show. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+DEFAULT_SPAN_S = 120.0
+SHORTEST_S = 2.0
+ZOOM = 2.0
+PAN = 0.25
+
+
+class TimeView(msgspec.Struct, frozen=True):
+    """`span_s` seconds; `end` None: up to the position shown, moving on with it."""
+
+    span_s: float = DEFAULT_SPAN_S
+    end: float | None = None
+
+    def window(self, t: float) -> tuple[float, float]:
+        """(t0, t1) at position `t`; the session begins at 0, and the window no earlier."""
+        t1 = max(t if self.end is None else self.end, self.span_s)
+        return t1 - self.span_s, t1
+
+    def zoomed(self, t: float, factor: float, longest_s: float) -> TimeView:
+        """`factor` times as long, around its middle; around its end while it moves on."""
+        span = min(max(self.span_s * factor, SHORTEST_S), max(longest_s, DEFAULT_SPAN_S))
+        if self.end is None:
+            return TimeView(span)
+        t0, t1 = self.window(t)
+        return TimeView(span).showing((t0 + t1 - span) / 2, (t0 + t1 + span) / 2, t)
+
+    def panned(self, t: float, share: float) -> TimeView:
+        """On by a share of its length, back where negative; at `t` it moves on with it again."""
+        t0, t1 = self.window(t)
+        by = share * self.span_s
+        return self.showing(t0 + by, t1 + by, t)
+
+    def showing(self, t0: float, t1: float, t: float) -> TimeView:
+        """This stretch, not before 0, never beyond the position `t`."""
+        span = max(t1 - t0, SHORTEST_S)
+        end = max(t1, span)
+        return TimeView(span) if end >= t else TimeView(span, end)

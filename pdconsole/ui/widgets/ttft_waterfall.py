@@ -1,0 +1,119 @@
+"""Where did this TTFT go? The stages of a request from sending to first token. Pure.
+
+Only what is recorded is drawn: the client's time to the first token and to the last. How the first
+divides among the servers no event tells; those stages are shown as unknown, not guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from rich.cells import cell_len
+
+from pdconsole.model.events import RequestFinished
+from pdconsole.model.state import State
+from pdconsole.ui.lines import point_name
+from pdconsole.ui.widgets.frame_lines import Piece
+from pdconsole.ui.widgets.point_strip import shown_point
+
+UNSEEN = (
+    *("router", "P queue", "prefill", "transfer post", "transfer", "D queue"),
+    "first decode step",
+)
+_LABEL = 12
+_VALUE = 10
+LEAST_BAR = 6
+
+
+class Bar(msgspec.Struct, frozen=True):
+    """A time to first token: of a request, or a percentile of a named window."""
+
+    label: str
+    ttft_ms: float | None
+    e2el_ms: float | None = None
+
+
+def percentile_bars(state: State) -> tuple[Bar, ...]:
+    """Median and p99 of the point's window where it has a result, else of the last seconds."""
+    point = shown_point(state)
+    if point is not None and point.result is not None:
+        found = point.result.ttft_ms
+        return Bar("window p50", found.get("p50")), Bar("window p99", found.get("p99"))
+    live = state.live
+    if not live.window_s:
+        return ()
+    named = f"{live.window_s:.0f} s"
+    return Bar(f"{named} p50", live.ttft_p50), Bar(f"{named} p99", live.ttft_p99)
+
+
+def waterfall(
+    state: State, request: RequestFinished | None, back: int, width: int, height: int
+) -> list[list[Piece]]:
+    """Lines of at most `width` cells. `back`: how many requests before the last one it is."""
+    if request is None:
+        return [[Piece("no request has finished yet", "muted")]]
+    bars = [Bar("request", request.ttft_ms, request.e2el_ms), *percentile_bars(state)]
+    longest = max((b.ttft_ms or 0.0 for b in bars), default=0.0)
+    room = max(width - _LABEL - _VALUE - 1, LEAST_BAR)
+    lines = [_about(request, back)]
+    lines += [_bar(bar, longest, room) for bar in bars]
+    lines.append(_rest(request))
+    stages = height - len(lines)
+    if stages >= len(UNSEEN) + 1:
+        lines.append([Piece("of the TTFT", "muted")])
+        lines += [
+            [Piece(f"  {name:<18}", "muted"), Piece("?  not recorded", "unknown")]
+            for name in UNSEEN
+        ]
+    elif stages > 0:
+        text = f"? {', '.join(UNSEEN)}: not recorded"
+        lines += [[Piece(part, "unknown")] for part in _wrapped(text, width)[:stages]]
+    return lines
+
+
+def _about(request: RequestFinished, back: int) -> list[Piece]:
+    which = "last" if back == 0 else f"{back} before the last"
+    via = " → ".join(name for name in (request.prefill, request.decode) if name)
+    return [
+        Piece(f"#{request.index} ", "text", bold=True),
+        Piece(f"{point_name(request.point)} {request.phase}  ", "muted"),
+        Piece(via or "replicas unknown", "text" if via else "unknown"),
+        Piece(f"  ({which})", "muted"),
+    ]
+
+
+def _bar(bar: Bar, longest: float, room: int) -> list[Piece]:
+    if bar.ttft_ms is None:
+        return [Piece(f"{bar.label:<{_LABEL}}", "muted"), Piece(f"{'-':>{_VALUE}}", "muted")]
+    cells = max(round(bar.ttft_ms / longest * room), 1) if longest > 0 else 1
+    # One hatch for the whole: how it divides is not known.
+    hatch = f"{'?':░^{cells}}" if cells >= 3 else "░" * cells
+    return [
+        Piece(f"{bar.label:<{_LABEL}}", "muted"),
+        Piece(f"{bar.ttft_ms:>{_VALUE - 3},.0f} ms", "text", bold=True),
+        Piece(" "),
+        Piece(hatch, "unknown"),
+    ]
+
+
+def _rest(request: RequestFinished) -> list[Piece]:
+    if request.error:
+        return [Piece(f"failed: {request.error}", "fail")]
+    pieces = [Piece(f"sent {request.late_ms:,.1f} ms late", "muted")]
+    if request.ttft_ms is not None and request.e2el_ms is not None:
+        rest = request.e2el_ms - request.ttft_ms
+        pieces.append(
+            Piece(f"; first to last token {rest:,.0f} ms, E2EL {request.e2el_ms:,.0f} ms", "muted")
+        )
+    return pieces
+
+
+def _wrapped(text: str, width: int) -> Sequence[str]:
+    lines: list[str] = []
+    for word in text.split(" "):
+        if lines and cell_len(lines[-1]) + 1 + cell_len(word) <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
