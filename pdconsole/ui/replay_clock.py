@@ -108,13 +108,14 @@ class ReplayClock:
         self._catch_up()
 
     def seek(self, t: float) -> None:
-        """Go to `t`; what played plays on from there. From the end: plays at 1 x."""
+        """Go to `t`; what played plays on from there, and so does what was live. Back from the end
+        of a whole recording it stands still."""
         self._settle()
         if t >= self.end_t and (self.growing or self._playing or self._following):
             self.follow()
             return
         if self._following:
-            self._following, self._playing = False, True
+            self._following, self._playing = False, self.growing
         self._move(t)
         if self.loop and not self.loop[0] <= self._from_t <= self.loop[1]:
             self.loop = None

@@ -40,6 +40,14 @@ def test_attaching_to_a_growing_one_starts_at_its_edge_and_stays_there() -> None
     assert clock.following
 
 
+def test_a_look_back_from_the_end_of_a_whole_recording_stands_still() -> None:
+    clock = ReplayClock(Monotonic(), 60.0)
+    clock.follow()
+    clock.seek(20.0)
+    assert clock.paused
+    assert clock.t == 20
+
+
 def test_a_pause_at_the_live_edge_freezes_and_going_on_is_live_again() -> None:
     mono = Monotonic()
     clock = ReplayClock(mono, 60.0, growing=True)
