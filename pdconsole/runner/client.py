@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import msgspec
 
@@ -37,13 +41,6 @@ class RunnerClient:
         """Raises RunnerError with the runner's own sentence, or when it is gone."""
         try:
             self._socket.sendall(_encoder.encode(call) + b"\n")
-        except OSError as e:
-            raise RunnerError(f"the runner does not listen ({e}); see `pdconsole sessions`") from e
-        return self.answer()
-
-    def answer(self) -> Reply:
-        """Of a call whose answer was not waited for yet. Raises as `call` does."""
-        try:
             line = self._file.readline()
         except OSError as e:
             raise RunnerError(f"the runner does not answer ({e}); see `pdconsole sessions`") from e
@@ -105,15 +102,32 @@ def connect_or_start(workspace: Path) -> RunnerClient:
 def begin(workspace: Path, call: Call) -> Reply:
     """Have the workspace's runner carry out `call`, which begins or resumes a session.
 
-    On Ctrl-C meanwhile what was begun all the same is stopped again.
+    On Ctrl-C meanwhile what was begun is stopped again. For the main thread.
     """
     with connect_or_start(workspace) as client:
-        try:
-            return client.call(call)
-        except KeyboardInterrupt:
-            client.answer()  # raises where the call was refused: the session there is not ours
+        with _first_ctrl_c_kept() as pressed:
+            reply = client.call(call)  # raises where it is refused: the session there is not ours
+        if pressed:
             client.call(Call(command="stop"))
-            raise
+            raise KeyboardInterrupt
+        return reply
+
+
+@contextlib.contextmanager
+def _first_ctrl_c_kept() -> Iterator[list[int]]:
+    """What is yielded holds it; a second one is a KeyboardInterrupt at once."""
+    kept: list[int] = []
+
+    def keep(number: int, _frame: FrameType | None) -> None:
+        if kept:
+            raise KeyboardInterrupt
+        kept.append(number)
+
+    before = signal.signal(signal.SIGINT, keep)
+    try:
+        yield kept
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _start(workspace: Path) -> RunnerClient:
