@@ -7,6 +7,7 @@ a crash. A process that was started anew begins at 0 with other bytes: it gets a
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 from types import TracebackType
@@ -26,22 +27,25 @@ class ProcessLog:
         except OSError as e:
             raise JournalError(f"cannot make {path.parent}: {e.strerror}") from e
         self._generation = _latest_generation(path)
-        self._file = AppendOnlyFile(self._path())
+        with self._open() as file:
+            self._size = file.size
 
-    def _path(self) -> Path:
+    def _open(self) -> AppendOnlyFile:
+        """Open only while it is written: a long session has more processes than a process may
+        have files open."""
+        return AppendOnlyFile(self.path)
+
+    @property
+    def path(self) -> Path:
+        """Of the latest start."""
         if self._generation == 1:
             return self._first
         return self._first.with_name(f"{self._first.stem}.{self._generation}{self._first.suffix}")
 
     @property
-    def path(self) -> Path:
-        """Of the latest start."""
-        return self._file.path
-
-    @property
     def next_offset(self) -> int:
         """Follow the node's file from here on."""
-        return self._file.size
+        return self._size
 
     def append(self, offset: int, data: bytes) -> int:
         """Take the node's bytes at `offset`; returns `next_offset`.
@@ -49,24 +53,22 @@ class ProcessLog:
         What is here already is not written again. When bytes between are missing nothing is
         written, and the offset returned is smaller than `offset`: follow the file anew from there.
         """
-        known = data[: max(0, self._file.size - offset)]
-        if known and self._file.read(len(known), offset) != known:
-            self._start_anew(offset)
-            known = b""
-        if offset + len(known) == self._file.size:
-            self._file.append(data[len(known) :])
-        return self._file.size
-
-    def _start_anew(self, offset: int) -> None:
-        """Another process writes there now. Up to `offset` its bytes were equal: take them over."""
-        same = self._file.read(offset, 0)
-        self._file.close()
-        self._generation += 1
-        self._file = AppendOnlyFile(self._path())
-        self._file.append(same)
+        known = data[: max(0, self._size - offset)]
+        with contextlib.ExitStack() as opened:
+            file = opened.enter_context(self._open())
+            if known and file.read(len(known), offset) != known:
+                # Another process writes there now. Up to here its bytes were equal.
+                same, known = file.read(offset, 0), b""
+                self._generation += 1
+                file = opened.enter_context(self._open())
+                file.append(same)
+            if offset + len(known) == file.size:
+                file.append(data[len(known) :])
+            self._size = file.size
+        return self._size
 
     def close(self) -> None:
-        self._file.close()
+        return  # nothing is open between appends
 
     def __enter__(self) -> Self:
         return self

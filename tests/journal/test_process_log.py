@@ -49,3 +49,12 @@ def test_a_process_started_anew_gets_a_file_of_its_own(tmp_path: Path) -> None:
         assert log.next_offset == 22
         log.append(0, b"third")
     assert path.with_name("P1.3.log").read_bytes() == b"third"
+
+
+def test_many_logs_do_not_use_up_the_files_a_process_may_open(tmp_path: Path) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    logs = [ProcessLog(tmp_path / f"{number}-P1.log") for number in range(50)]
+    for log in logs:
+        log.append(0, b"INFO loading weights\n")
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert [log.next_offset for log in logs] == [21] * 50
