@@ -32,8 +32,7 @@ def draw_y_axis(cells: Cells, look: Look, scale: Scale, plot: Plot) -> None:
     line, tick = ("|", "+") if look.ascii_only else ("│", "┤")
     bottom = plot.y + plot.height
     axis = plot.x - 1
-    for y in range(plot.y, bottom):
-        cells.put(axis, y, line, Ink.AXIS)
+    cells.fill(slice(plot.y, bottom), slice(axis, axis + 1), line, Ink.AXIS)
     dots = 1 if look.ascii_only else 4
     per_value = (plot.height * dots - 1) / (scale.high - scale.low)
     for value in scale.ticks():
@@ -54,7 +53,8 @@ def draw_x_axis(
 ) -> None:
     line, tick, corner = ("-", "+", "+") if look.ascii_only else ("─", "┬", "┼")
     y = plot.y + plot.height
-    cells.put(plot.x - 1, y, corner + line * plot.width, Ink.AXIS)
+    cells.fill(slice(y, y + 1), slice(plot.x, plot.right), line, Ink.AXIS)
+    cells.put(plot.x - 1, y, corner, Ink.AXIS)
     window = plot.window
     step = time_step(window.end - window.begin, max(1, plot.width // TIME_CELLS))
     free_from = 0
@@ -104,7 +104,8 @@ def draw_cursor(cells: Cells, look: Look, t: float, plot: Plot, *, labels: bool)
     for row in range(plot.y, plot.y + plot.height):
         _behind(cells, plot, row, slice(x, x + 1), "|" if look.ascii_only else "│", Ink.CURSOR)
     y = plot.y + plot.height
-    cells.put(x, y, "+" if look.ascii_only else "┴", Ink.CURSOR)
+    if cells.inks[y, x] == Ink.AXIS:  # a mark is worth more
+        cells.put(x, y, "+" if look.ascii_only else "┴", Ink.CURSOR)
     text = f"[{time_text(t, 0.1 if plot.window.width_s < 0.5 else 1.0)}]"
     begin = min(max(x - len(text) // 2, 0), cells.width - len(text))
     row = y + 1 if labels else y

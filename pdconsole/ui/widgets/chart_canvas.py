@@ -19,7 +19,7 @@ MARKERS = "*o+x#@%&"  # of the series, in ASCII
 NOBODY = 255
 
 _BRAILLE = 0x2800
-_WEIGHTS = np.array([[1, 8], [2, 16], [4, 32], [64, 128]], np.uint8)[None, :, None, :]
+_BITS = ((0, 3), (1, 4), (2, 5), (6, 7))  # of the dots of a character, by row and column
 _DOTS_OF = np.array([bin(code).count("1") for code in range(256)], np.uint8)
 _DASHES: dict[LineKind, Bools] = {
     "dashed": np.array([1, 1, 1, 1, 0, 0], bool),
@@ -89,13 +89,20 @@ def _stands_out(top: Ints, bottom: Ints, there: Bools, joined: Bools) -> Bools:
 
 def braille(layers: Sequence[Bools]) -> tuple[Codes, Inks]:
     """Characters, 4 × 2 dots each, and whose colour they take: of who has most of the dots."""
-    height, width = layers[0].shape
-    shape = (height // 4, 4, width // 2, 2)
-    codes = [(layer.reshape(shape) * _WEIGHTS).sum(axis=(1, 3), dtype=np.uint8) for layer in layers]
+    codes = [_braille_codes(layer) for layer in layers]
     together = np.bitwise_or.reduce(codes)
     owner = np.argmax([_DOTS_OF[code] for code in codes], axis=0).astype(np.uint8)
     owner[together == 0] = NOBODY
     return np.where(together == 0, ord(" "), _BRAILLE + together.astype(np.uint32)), owner
+
+
+def _braille_codes(layer: Bools) -> Inks:
+    bits = layer.view(np.uint8)
+    code = np.zeros((layer.shape[0] // 4, layer.shape[1] // 2), np.uint8)
+    for y, row in enumerate(_BITS):
+        for x, bit in enumerate(row):
+            code |= bits[y::4, x::2] << bit
+    return code
 
 
 def plain(layers: Sequence[Bools]) -> tuple[Codes, Inks]:

@@ -63,6 +63,11 @@ class Cells(msgspec.Struct, frozen=True, eq=False):
     def put(self, x: int, y: int, text: str, ink: int, *, limit: int | None = None) -> int:
         """Write `text` as data, cut at `limit` or the right edge; the x after it."""
         end = self.width if limit is None else min(limit, self.width)
+        if x >= 0 and x + len(text) <= end and text.isascii() and text.isprintable():
+            after = x + len(text)
+            self.codes[y, x:after] = np.frombuffer(text.encode("ascii"), np.uint8)
+            self.inks[y, x:after] = ink
+            return after
         for character in printable(text):
             size = get_character_cell_size(character)
             if x + size > end:
@@ -73,6 +78,11 @@ class Cells(msgspec.Struct, frozen=True, eq=False):
                 self.inks[y, x : x + size] = ink
             x += size
         return x
+
+    def fill(self, rows: slice, columns: slice, character: str, ink: int) -> None:
+        """The same character, one cell wide, in a whole rectangle."""
+        self.codes[rows, columns] = ord(character)
+        self.inks[rows, columns] = ink
 
     def is_blank(self, x: int, y: int, width: int) -> bool:
         """Whether no line is drawn in these cells; what lies outside is not blank."""

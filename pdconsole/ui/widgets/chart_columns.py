@@ -55,15 +55,16 @@ class Columns(msgspec.Struct, frozen=True, eq=False):
     sampled: Bools  # holds samples; others lie between samples that are joined
     joined: Bools  # goes on from the column before
 
-    def near(self, column: int) -> tuple[float, float] | None:
-        """Low and high of the samples next to `column` on the line through it."""
-        if not 0 <= column < len(self.low) or math.isnan(self.low[column]):
-            return None
+    def near(self, begin: int, end: int) -> tuple[float, float] | None:
+        """Least and greatest sample of the columns `begin` up to `end`, or, where a line merely
+        runs through them, of the nearest column that holds samples."""
         sampled = np.flatnonzero(self.sampled)
-        if not len(sampled):
+        if np.isnan(self.low[max(begin, 0) : max(end, 0)]).all() or not len(sampled):
             return None
-        nearest = sampled[np.abs(sampled - column).argmin()]
-        return float(self.low[nearest]), float(self.high[nearest])
+        within = sampled[(sampled >= begin) & (sampled < end)]
+        if not len(within):
+            within = sampled[[np.abs(sampled - begin).argmin()]]
+        return float(self.low[within].min()), float(self.high[within].max())
 
 
 def by_column(line: Line, window: Window, gap_s: float) -> Columns:

@@ -57,7 +57,7 @@ def draw(
         for s in look.series
         if s.key in data.lines
     }
-    at = None if cursor_t is None else window.column(cursor_t)
+    at = _columns_at(window, cursor_t, 1 if look.ascii_only else 2)
     top = draw_head(cells, look, data.badge, legend.values(data, look.series, columns, at))
     labels = look.show_x and height - top >= 4
     plot = Plot(LEFT, top, width - LEFT - RIGHT, height - top - (2 if labels else 1), window)
@@ -72,6 +72,14 @@ def draw(
     if look.ascii_only:
         _make_plain(cells)
     return Frame(cells, plot if fits else None)
+
+
+def _columns_at(window: Window, t: float | None, per_cell: int) -> tuple[int, int] | None:
+    """The columns of the cell that holds `t`."""
+    if t is None:
+        return None
+    begin = window.column(t) // per_cell * per_cell
+    return begin, begin + per_cell
 
 
 def _body(

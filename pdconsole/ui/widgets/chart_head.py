@@ -24,16 +24,24 @@ def draw_head(cells: Cells, look: Look, badge: str, shown: tuple[str, ...]) -> i
     if look.unit:
         x = cells.put(x + 1, 0, look.unit, Ink.UNIT, limit=end)
     x += 3 if roomy else 1
-    full = legend.items(look.series, shown, ascii_only=look.ascii_only, form=0)
-    if cells.height >= ROOMY_HEIGHT and x + sum(legend.width_of(i) + 2 for i in full) > end + 2:
-        below = list(legend.rows(full, cells.width))[: cells.height // ROOMY_HEIGHT]
+    plain = look.ascii_only
+    if cells.height >= ROOMY_HEIGHT and not _fits(look, end - x - 1):
+        full = legend.items(look.series, shown, ascii_only=plain, form=0)
+        below = list(legend.rows(full, cells.width))
+        if len(below) > cells.height // ROOMY_HEIGHT:
+            below = [legend.one_row(look.series, shown, cells.width, ascii_only=plain)]
         for y, row in enumerate(below, 1):
             _put_row(cells, 0, y, row, cells.width)
         return 1 + len(below)
-    _put_row(
-        cells, x, 0, legend.one_row(look.series, shown, end - x, ascii_only=look.ascii_only), end
-    )
+    row = legend.one_row(look.series, shown, end - x - 1, ascii_only=plain)
+    _put_row(cells, x, 0, row, end)
     return 1
+
+
+def _fits(look: Look, room: int) -> bool:
+    """Whether the legend does beside the title, whatever the numbers: the plot must not jump."""
+    usual = legend.items(look.series, [""] * len(look.series), ascii_only=look.ascii_only, form=0)
+    return sum(legend.width_of(item) + 2 for item in usual) - 2 <= room
 
 
 def _put_row(cells: Cells, x: int, y: int, row: legend.Row, limit: int) -> None:

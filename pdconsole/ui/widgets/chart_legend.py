@@ -20,7 +20,7 @@ FORMS = 4
 Piece: TypeAlias = tuple[str, int]  # text, ink
 Item: TypeAlias = tuple[Piece, ...]
 
-_SAMPLES: dict[LineKind, str] = {"solid": "──", "dashed": "╌╌", "dotted": "┈┈"}
+_SAMPLES: dict[LineKind, str] = {"solid": "⠒⠒⠒", "dashed": "⠒ ⠒", "dotted": "⠂⠂⠂"}
 _PADDED = 6
 
 
@@ -41,14 +41,17 @@ def tags(series: Sequence[SeriesStyle]) -> tuple[str, ...]:
 
 
 def values(
-    data: ChartData, series: Sequence[SeriesStyle], columns: Mapping[str, Columns], at: int | None
+    data: ChartData,
+    series: Sequence[SeriesStyle],
+    columns: Mapping[str, Columns],
+    at: tuple[int, int] | None,
 ) -> tuple[str, ...]:
-    """The number of each series: at column `at`, or now; `–` where there is none."""
+    """The number of each series: in the columns `at` (begin, end), or now; `–` where none is."""
     return tuple(_now(data, s.key) if at is None else _at(columns.get(s.key), at) for s in series)
 
 
-def _at(columns: Columns | None, column: int) -> str:
-    found = columns.near(column) if columns is not None else None
+def _at(columns: Columns | None, at: tuple[int, int]) -> str:
+    found = columns.near(*at) if columns is not None else None
     if found is None:
         return "–"
     low, high = (value_text(v) for v in found)
@@ -72,11 +75,12 @@ def items(
     """Form 0 is the most generous, the last of FORMS the tightest."""
     made: list[Item] = []
     names = tags(series)
+    # Labels begin with their tags, or all are told.
+    telling = not all(s.label.startswith(n) for s, n in zip(series, names, strict=True))
     for i, (s, value) in enumerate(zip(series, shown, strict=True)):
         ink = Ink.SERIES + i
         sample = MARKERS[i % len(MARKERS)] if ascii_only else _SAMPLES[s.line]
-        # The sample of the line names the tag too where the label does not begin with it.
-        extra = "" if s.label.startswith(names[i]) else f"{names[i]}:"
+        extra = f"{names[i]}:" if telling else ""
         name = f"{sample} {extra}{s.label}"
         if form == 2:
             name = f"{sample[0]}{extra}{s.label}" if ascii_only else extra + s.label

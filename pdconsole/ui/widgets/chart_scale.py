@@ -32,6 +32,8 @@ class Scale(msgspec.Struct, frozen=True):
 
     def label(self, value: float) -> str:
         """`value`, a tick, in at most TICK_CELLS cells."""
+        if abs(value) < self.step * 1e-6:
+            return "0"
         size = max(abs(self.low), abs(self.high))
         divisor, suffix = _suffix(size) if size >= 10_000 else (1.0, "")
         digits = _decimals(self.step / divisor)
@@ -78,8 +80,8 @@ def value_text(value: float) -> str:
         scaled = value / divisor
         digits = 0 if abs(scaled) >= 99.95 else 1 if abs(scaled) >= 9.995 else 2
         return f"{scaled:.{digits}f}{suffix}"
-    if value == 0:
-        return "0"
+    if float(value).is_integer():
+        return f"{value:,.0f}"
     if size < 0.0005:
         return f"{value:.0e}".replace("e-0", "e-")
     digits = 0 if size >= 99.95 else 1 if size >= 9.995 else 2 if size >= 0.9995 else 3
