@@ -84,6 +84,8 @@ class SideChannelServer:
                 await writer.drain()
         except (ConnectionError, msgspec.DecodeError):
             pass  # the peer left, or it is none of ours
+        except asyncio.CancelledError:
+            pass  # we end; asyncio's own callback would print a traceback for it
         finally:
             writer.close()
 
