@@ -15,6 +15,7 @@ import click
 from pdconsole import __version__, exit_codes
 
 if TYPE_CHECKING:
+    from pdconsole.journal import SessionDir
     from pdconsole.model.request import Call, Reply, RunRequest
     from pdconsole.model.state import State
     from pdconsole.ui.follow import Display
@@ -65,7 +66,11 @@ def _is_for_people(error: Exception) -> bool:
     return isinstance(error, USER_ERRORS)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, message="%(version)s")
 @click.option(
     "-w",
@@ -79,10 +84,20 @@ def _is_for_people(error: Exception) -> bool:
 @click.pass_context
 def cli(ctx: click.Context, workspace: Path) -> None:
     """Explore prefill:decode disaggregation of vLLM: place, launch over ssh, load, watch, record,
-    compare, decide."""
+    compare, decide. Without a command: the console."""
     if not workspace.is_dir():
         raise Failed(f"{workspace} is no directory; make a workspace with `pdconsole init DIR`")
     ctx.obj = workspace.resolve()
+    if ctx.invoked_subcommand is None:
+        _open_console(ctx.obj)
+
+
+def _open_console(workspace: Path, **how: Any) -> NoReturn:
+    from pdconsole.ui.open_console import has_terminal, open_console
+
+    if not has_terminal():
+        raise Failed("the console needs a terminal; `pdconsole --help` lists the commands")
+    sys.exit(open_console(workspace, **how))
 
 
 def main() -> None:
@@ -279,22 +294,50 @@ def _print_json(value: Any) -> None:
 
 @cli.command()
 @click.argument("session", required=False, default="")
-@click.option("--plain", is_flag=True, help="Plain lines, no progress bar.")
+@click.option("--plain", is_flag=True, help="Plain lines, as for pipes.")
 @click.option("--from-start", is_flag=True, help="Everything recorded so far first.")
 @click.pass_obj
 def watch(workspace: Path, session: str, plain: bool, from_start: bool) -> None:
     """Follow SESSION (default: the newest); one that has ended is shown from its start.
 
-    Watching costs the experiment nothing, and ending the watch does not end it.
+    In a terminal this opens the console on it; elsewhere it writes lines. Watching costs the
+    experiment nothing, and ending the watch does not end it.
     """
     from pdconsole.journal import SessionDir
     from pdconsole.ui.follow import follow
+    from pdconsole.ui.open_console import has_terminal
 
     directory = SessionDir.find(workspace, session)
     whole = from_start or not directory.is_held()
+    if not plain and has_terminal():
+        _open_console(workspace, session=str(directory.path), at=0.0 if whole else None)
     state = follow(directory, _display(sys.stdout, plain=plain), from_start=whole)
     state = _with_runners_word(workspace, state)
     _end_by_state(workspace, state, as_json=False)
+
+
+@cli.command()
+@click.argument("session", required=False, default="")
+@click.option("--speed", type=click.FloatRange(0.25, 64.0), default=1.0, show_default=True)
+@click.option("--at", metavar="TIME", default="0", show_default=True, help="12:40, 90s, 50%, end.")
+@click.pass_obj
+def replay(workspace: Path, session: str, speed: float, at: str) -> None:
+    """Play SESSION (default: the newest) in the console, from TIME on."""
+    from pdconsole.journal import SessionDir
+
+    directory = SessionDir.find(workspace, session)
+    _open_console(workspace, session=str(directory.path), at=_position(directory, at), speed=speed)
+
+
+def _position(session: SessionDir, text: str) -> float:
+    """Session seconds of what was typed."""
+    from pdconsole.journal.session import summarize
+    from pdconsole.ui.replay_track import parse_position
+
+    found = parse_position(text, 0.0, summarize(session).duration_s or 0.0)
+    if found is None:
+        raise click.BadParameter("write a time, as in 12:40, 90s, 50% or end", param_hint="--at")
+    return found
 
 
 def _steer(workspace: Path, says: str, **call: Any) -> None:

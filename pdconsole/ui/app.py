@@ -178,9 +178,17 @@ class ConsoleApp(App[None]):
         self.close_session()
         self.opened = opened
         self.notice = ""
-        names = [entry.name for entry in SCREENS]
         self.tick()
-        self.action_show(show or ("live" if "live" in names else "checks"))
+        self.action_show(show or "live")
+
+    def open_logs(self, run: str, process: str, wall: float | None = None) -> None:
+        """The log of one process, at that Unix time; for a failed worker's row, or an event's."""
+        from pdconsole.ui.screens.logs import LogsScreen
+
+        self.action_show(LogsScreen.NAME)
+        if isinstance(self.screen, LogsScreen):
+            self.screen.show_process(run, process, wall)
+            self.refresh_visible()
 
     def close_session(self) -> None:
         if self.opened is not None:

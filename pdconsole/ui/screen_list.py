@@ -32,8 +32,20 @@ SCREENS = (
         *(f"{_SCREENS}.sessions", "SessionsScreen"),
     ),
     ScreenEntry(
+        *("live", "Live", "Charts, workers and requests of the open session, live or in replay"),
+        *(f"{_SCREENS}.live", "LiveScreen"),
+    ),
+    ScreenEntry(
+        *("logs", "Logs", "The logs of the open session's workers"),
+        *(f"{_SCREENS}.logs", "LogsScreen"),
+    ),
+    ScreenEntry(
         *("checks", "Checks", "The open session's preflight checks"),
         *(f"{_SCREENS}.checks", "ChecksScreen"),
+    ),
+    ScreenEntry(
+        *("compare", "Compare", "The workspace's results side by side"),
+        *(f"{_SCREENS}.compare", "CompareScreen"),
     ),
 )
 HOME = SCREENS[0].name

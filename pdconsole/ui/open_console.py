@@ -1,0 +1,37 @@
+"""Open the console on a terminal, and say how it ended."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from pdconsole import exit_codes
+
+
+def open_console(
+    workspace: Path, *, session: str | None = None, at: float | None = None, speed: float = 1.0
+) -> int:
+    """The exit code. Returns when the person leaves, or the terminal has gone."""
+    from pdconsole.ui.app import ConsoleApp
+    from pdconsole.ui.terminal_guard import HUNG_UP, silence_lost_terminal
+
+    app = ConsoleApp(workspace, open_session=session, at=at, speed=speed)
+    app.run(mouse=app.settings.mouse)
+    if app.return_code == HUNG_UP:
+        silence_lost_terminal()
+        return HUNG_UP
+    if app.crash is not None or app.return_code == exit_codes.CANNOT:
+        where = f"; the details are in {app.crash}" if app.crash else ""
+        sys.stderr.write(
+            f"pdconsole: a fault in the console ended it{where}. "
+            "What runs goes on; `pdconsole` opens the console again\n"
+        )
+    return app.return_code or exit_codes.OK
+
+
+def has_terminal() -> bool:
+    """Whether there is a terminal to read keys from and to draw on."""
+    if os.environ.get("TERM", "") == "dumb":
+        return False
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
