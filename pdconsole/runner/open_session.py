@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Literal
@@ -46,8 +47,12 @@ def begin(workspace: Path, request: RunRequest) -> OpenSession:
     try:
         planned = plan_experiment(Profiles.open(workspace), request)
         directory = SessionDir.create(workspace, planned.plan.experiment)
-        directory.write_meta(new_meta(directory.name, request, planned))
-        return OpenSession(workspace, directory, planned, ignore_checks=request.ignore_checks)
+        try:
+            directory.write_meta(new_meta(directory.name, request, planned))
+            return OpenSession(workspace, directory, planned, ignore_checks=request.ignore_checks)
+        except JournalError:
+            shutil.rmtree(directory.path, ignore_errors=True)
+            raise
     except USER_ERRORS as e:
         raise UserError(str(e)) from e
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 import pdconsole
-from pdconsole.runtime_dir import RuntimeDirError, private_dir, runtime_dir
+from pdconsole.runtime_dir import VARIABLE, RuntimeDirError, private_dir, runtime_dir
 from pdconsole.sim.embedded_state import (
     CLIENT_KEY_FILE,
     KNOWN_HOSTS_FILE,
@@ -67,7 +67,13 @@ async def ensure_embedded(cluster: ClusterProfile, *, idle_s: float = IDLE_S) ->
     for _ in range(START_ATTEMPTS):
         if state is not None:
             return _filled_in(cluster, directory, state)
-        await asyncio.to_thread(_start, directory, spec)
+        try:
+            await asyncio.to_thread(_start, directory, spec)
+        except OSError as error:
+            raise EmbeddedError(
+                f"The embedded cluster cannot be started in {directory}: {error.strerror or error};"
+                f" make room there, or name another place in {VARIABLE}"
+            ) from error
         state = await _running(directory)
     raise EmbeddedError(
         f"The embedded cluster's server does not answer; see its log, {directory / _LOG_FILE}, and"

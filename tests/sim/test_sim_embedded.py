@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 import random
@@ -198,3 +199,14 @@ async def test_a_directory_that_others_can_enter_is_not_trusted(
     with pytest.raises(EmbeddedError, match="0700"):
         await ensure_embedded(cluster)
     (tmp_path / "pdconsole").chmod(0o700)
+
+
+async def test_a_place_that_is_full_is_named(
+    cluster: ClusterProfile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, _text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr("pdconsole.sim.embedded.write_whole", full)
+    with pytest.raises(EmbeddedError, match=rf"in {tmp_path}/.*: No space left on device; make"):
+        await ensure_embedded(cluster)
