@@ -6,8 +6,8 @@ A paced server (node, raw sockets) sends each stream a token every 1/rate s and 
 before the write. The driver and its peers read the same streams one after the other, on the same
 two cores, each in a process of its own with a server of its own:
 
-* tokens per CPU second: tokens received / CPU time of the whole process, start-up, prompts,
-  parsing and records included (getrusage);
+* tokens per CPU second: tokens received / CPU time of the process; the driver's is all of it,
+  with start-up, prompts, parsing and records (getrusage), its peers' ends with the last token;
 * deviation of TTFT and ITL: |client's figure - server's figure| for the same token, in ms. The
   server's TTFT runs from the request read to the first token's write. What `bare` deviates is
   what the machine does to any reader.
@@ -95,7 +95,7 @@ def run_peer(name: str, options: argparse.Namespace) -> Result:
     with paced_server(options.rate) as port:
         sizes = (port, options.streams, options.tokens, options.seconds, options.input_len)
         script = str(HERE / "load_driver_peers.py")
-        printed, cpu_s = run_counted([sys.executable, script, name, *map(str, sizes)])
+        printed, _ = run_counted([sys.executable, script, name, *map(str, sizes)])
         outcome = json.loads(printed)
         # The driver's window leaves its warm-up out; leave the first round out here too.
         flights = [
@@ -103,7 +103,7 @@ def run_peer(name: str, options: argparse.Namespace) -> Result:
             for flight in outcome["flights"][options.streams :]
             if (stamps := flight[2:])
         ]
-        return Result(outcome["tokens"], cpu_s, *deviations(port, flights))
+        return Result(outcome["tokens"], outcome["cpu_s"], *deviations(port, flights))
 
 
 def read_gaps(path: Path) -> list[array[float]]:
@@ -129,7 +129,7 @@ def run_driver(options: argparse.Namespace) -> Result:
             "seed": "benchmark",
             "warmup_requests": options.streams,
             "window_requests": 1,
-            "min_window_s": max(0.0, options.seconds - options.tokens / options.rate),
+            "min_window_s": max(1.0, options.seconds - 2 * options.tokens / options.rate),
         }
         path = Path(directory, "spec.json")
         path.write_text(json.dumps(spec))
@@ -156,8 +156,8 @@ def print_row(label: str, results: list[Result], floor: list[Result]) -> None:
     cells = [f"{median(r.tokens_per_cpu_s for r in results):9,.0f}", f"{median(ratios):6.0%}"]
     for kind in ("ttft_ms", "itl_ms"):
         for percent in (50, 99):
-            value = median(percentile(getattr(r, kind), percent) for r in results)
-            cells.append(f"{value:8.3f}")
+            values = [percentile(getattr(r, kind), percent) for r in results if getattr(r, kind)]
+            cells.append(f"{median(values):8.3f}" if values else f"{'-':>8}")
     print(f"{label:20}", *cells, f"  {' '.join(f'{ratio:.0%}' for ratio in ratios)}")
 
 
@@ -169,10 +169,11 @@ def main() -> None:
     parser.add_argument("--input-len", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=15)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--peers", nargs="*", default=["uvloop", "aiohttp"], help="beside bare")
     options = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, cores[:2])  # inherited by the server and the readers
-    names = [name for name in PEERS if name == "bare" or importlib.util.find_spec(name)]
+    names = ["bare", *(name for name in options.peers if importlib.util.find_spec(name))]
     results: dict[str, list[Result]] = {name: [] for name in ["driver", *names]}
     load = [os.getloadavg()[0]]
     for _ in range(options.rounds):
@@ -187,7 +188,8 @@ def main() -> None:
     )
     print(
         f"{options.streams} streams x {options.rate:g} tokens/s, {options.tokens} tokens a "
-        f"request, prompts of {options.input_len}, {options.seconds:g} s; medians of {options.rounds} rounds"
+        f"request, prompts of {options.input_len}, {options.seconds:g} s; "
+        f"medians of {options.rounds} rounds"
     )
     print(f"{'':20} tokens/   of     TTFT deviation    ITL deviation")
     print(f"{'':20}   CPU s   bare   p50 ms   p99 ms   p50 ms   p99 ms   of bare, each round")

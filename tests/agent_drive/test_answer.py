@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import select
 from bisect import bisect_left
-from itertools import accumulate, pairwise
+from itertools import accumulate, count, pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pdconsole.agent.drive.answer import Answer, MalformedAnswerError, absorb
+from pdconsole.agent.drive import reading
+from pdconsole.agent.drive.answer import Answer, MalformedAnswerError
+from pdconsole.agent.drive.reading import Odd, Read, parse, take_reads
 from tests.agent_drive.paced import CHUNKED, chunk, event, token_event, usage_event
 
 TEXTS = st.sampled_from(
@@ -29,22 +32,34 @@ EVENTS = st.one_of(
 
 
 class Stream:
-    """The flight of an answer, as far as `absorb` cares."""
+    """The flight of an answer, as far as reading cares."""
 
     def __init__(self) -> None:
         self.answer = Answer()
 
 
-def take_in(reads: list[bytes]) -> Answer:
-    """The answer after these reads, stamped 1, 2, 3, ... seconds."""
+def take_in(reads: list[bytes], parse_after: int = 1) -> Answer:
+    """The answer after these reads, the n-th stamped n seconds; what must wait for the parser
+    waits until `parse_after` reads have come."""
     stream = Stream()
-    stamped = [(stream, float(number), data) for number, data in enumerate(reads, start=1)]
+    coming = iter(reads)
+    answer = stream.answer
+    sources = [None, (lambda _: next(coming), answer, answer.stamps, stream)]
+    unparsed: list[Read[Stream]] = []
+    odd: list[Odd] = []
     failures: list[Exception] = []
-    half = len(stamped) // 2
-    for part in (stamped[:half], stamped[half:]):
-        absorb(part, lambda _, error: failures.append(error))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "monotonic", map(float, count(1)).__next__)
+        for number in range(1, len(reads) + 1):
+            take_reads([(1, select.EPOLLIN)], sources, unparsed, odd)
+            if number % parse_after == 0 or number == len(reads):
+                parse(unparsed, lambda _, error: failures.append(error))
+                unparsed.clear()
+                answer.fold()
     assert not failures
-    return stream.answer
+    assert not odd
+    assert answer.token_events == len(answer.gaps_ms) + bool(answer.first)
+    return answer
 
 
 def stamps_of(answer: Answer) -> list[float]:
@@ -99,12 +114,12 @@ def cut_streams(draw: st.DrawFn) -> tuple[list[bytes], list[float]]:
     return reads, expected
 
 
-@given(cut_streams())
+@given(cut_streams(), st.integers(1, 5))
 def test_any_cut_gives_every_token_the_stamp_of_the_read_that_completed_it(
-    stream: tuple[list[bytes], list[float]],
+    stream: tuple[list[bytes], list[float]], parse_after: int
 ) -> None:
     reads, expected = stream
-    answer = take_in(reads)
+    answer = take_in(reads, parse_after)
     if not answer.complete:
         assert answer.close(float(len(reads)))
     assert stamps_of(answer) == pytest.approx(expected)

@@ -1,7 +1,5 @@
 """One streamed answer: HTTP/1.1 with server-sent events, each token stamped by the read it came in.
 
-Reads are stamped when they arrive and taken in later (`absorb`), so parsing never delays a stamp.
-
 A token event is an event whose `choices` is not empty, whatever its text and finish reason: the
 definition of `vllm bench serve`. Its time is that of the read that completed the event. TTFT is
 the first token event's time less the send instant, ITL the gaps between token events, E2EL the
@@ -13,26 +11,22 @@ from __future__ import annotations
 import json
 import re
 from array import array
-from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Optional, Protocol, Tuple, TypeVar
+from typing import Any, Dict, List, Optional, Tuple
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
+READ_BYTES = 65536
 MAX_HEAD_BYTES = 65536
 MAX_ERROR_BYTES = 65536
 
 # States of the body's framing
 _HEAD, _SIZE, _DATA, _CRLF, _TRAILER, _LENGTH, _UNTIL_EOF, _COMPLETE = range(8)
 
-# The first four bytes of a chunk, and the length of that chunk with its framing.
-_FRAMES: Dict[bytes, int] = {
-    (form % size + b"\r\n")[:4]: size + len(form % size) + 4
-    for size in range(0x20, 0x800)
-    for form in (b"%x", b"%X")
-}
+# How chunks begin, by their length with framing; nothing where that is not worth knowing.
+HEADS: List[Tuple[bytes, ...]] = [()] * (READ_BYTES + 1)
+for _size in range(0x20, 0x800):
+    HEADS[len(b"%x" % _size) + _size + 4] = (b"%x\r\n" % _size, b"%X\r\n" % _size)
 _HEX = re.compile(rb"[0-9A-Fa-f]+")
 _TEXT = re.compile(rb'"text":\s*"(?:[^"\\]|\\.)*"')
-_NOWHERE = b"\0no read ends like this"
+NOWHERE = b"\0no read ends like this"
 
 
 class MalformedAnswerError(Exception):
@@ -61,6 +55,7 @@ class Answer:
         "reason",
         "request_id",
         "server_error",
+        "stamps",
         "status",
     )
 
@@ -68,9 +63,11 @@ class Answer:
         self.status = 0
         self.reason = ""
         self.keep_alive = True
-        self.first = 0.0  # 0: no token event yet
-        self.last = 0.0
         self.end = 0.0  # the latest read; 0: nothing came yet
+        self.stamps: List[float] = []  # of token events that are not folded yet
+        # Of those that are:
+        self.first = 0.0  # 0: none yet
+        self.last = 0.0
         self.gaps_ms = array("f")
         self.done = False  # `[DONE]` came
         self.request_id = ""
@@ -78,8 +75,8 @@ class Answer:
         self.completion_tokens: Optional[int] = None
         self.server_error = ""
         # How a read ends that is one chunk with one token event, where a chunk starts next.
-        self.plain_end = _NOWHERE
-        self._token_end = _NOWHERE  # the same, wherever the reading stands
+        self.plain_end = NOWHERE
+        self._token_end = NOWHERE  # the same, wherever the reading stands
         self._state = _HEAD
         self._held = b""  # framing that is not complete yet
         self._left = 0  # bytes still to come of this chunk, or of a body of known length
@@ -92,7 +89,23 @@ class Answer:
 
     @property
     def token_events(self) -> int:
-        return len(self.gaps_ms) + 1 if self.first else 0
+        return len(self.stamps) + (len(self.gaps_ms) + 1 if self.first else 0)
+
+    def fold(self) -> List[float]:
+        """Make gaps of the stamps; the new gaps in ms."""
+        stamps = self.stamps
+        if not stamps:
+            return []
+        if self.first:
+            before, after = [self.last, *stamps], stamps
+        else:
+            self.first = stamps[0]
+            before, after = stamps, stamps[1:]
+        gaps = [(b - a) * 1e3 for a, b in zip(before, after)]
+        self.gaps_ms.extend(gaps)
+        self.last = stamps[-1]
+        stamps.clear()
+        return gaps
 
     def feed(self, stamp: float, data: bytes) -> bool:
         """Take one read in; True when it completes the answer. Raises MalformedAnswerError."""
@@ -114,7 +127,7 @@ class Answer:
             self.keep_alive = self.keep_alive and position == len(data)
             self._finish_events(stamp)
         between = self._state == _SIZE and not self._held and not self._event
-        self.plain_end = self._token_end if between else _NOWHERE
+        self.plain_end = self._token_end if between else NOWHERE
         return self._state == _COMPLETE
 
     def close(self, stamp: float) -> bool:
@@ -132,7 +145,7 @@ class Answer:
             return f"HTTP {self.status}: {message}" if message else f"HTTP {self.status}"
         if self.server_error:
             return self.server_error
-        if not self.first:
+        if not self.token_events:
             shown = _error_message(self._body)
             return "the answer holds no token event" + (f": {shown}" if shown else "")
         if not self.done and self.completion_tokens is None:
@@ -161,9 +174,9 @@ class Answer:
             self._payload(stamp, data[position:])
             return len(data)
         if state == _SIZE and not self._event:
-            end = position + _FRAMES.get(data[position : position + 4], 0)
-            if position < end <= len(data) and self._is_plain(data, position, end):
-                self._count_token(stamp)
+            end = data.find(b"\n", position + 5) + 4
+            if self._is_plain(data, position, end):
+                self.stamps.append(stamp)
                 return end
         end = data.find(b"\r\n", position)
         if end < 0:
@@ -238,10 +251,11 @@ class Answer:
             self._take_event(stamp, event)
 
     def _is_plain(self, data: bytes, start: int, end: int) -> bool:
-        """Whether a whole chunk is one line that ends as this stream's token events do."""
-        ending = self._token_end
+        """Whether the one line up to `end` is a chunk that ends as this stream's tokens do."""
         return (
-            data.endswith(ending, start, end) and data.find(b"\n", start + 5, end - len(ending)) < 0
+            0 < end - start <= READ_BYTES
+            and data.startswith(HEADS[end - start], start)
+            and data.endswith(self._token_end, start, end)
         )
 
     def _learn_plain(self, event: bytes) -> None:
@@ -253,13 +267,6 @@ class Answer:
         text = _TEXT.search(event)
         if text and b'"finish_reason":null' in event[text.end() :]:
             self._token_end = event[text.end() - 1 :] + b"\n\n\r\n"
-
-    def _count_token(self, stamp: float) -> None:
-        if self.first:
-            self.gaps_ms.append((stamp - self.last) * 1e3)
-        else:
-            self.first = stamp
-        self.last = stamp
 
     def _take_event(self, stamp: float, event: bytes) -> None:
         fields = [line[5:].strip() for line in event.split(b"\n") if line.startswith(b"data:")]
@@ -288,7 +295,7 @@ class Answer:
         if not self.request_id:
             self.request_id = str(content.get("id") or "")
         if content.get("choices"):
-            self._count_token(stamp)
+            self.stamps.append(stamp)
         usage = content.get("usage")
         if isinstance(usage, dict):
             self.prompt_tokens = usage.get("prompt_tokens", self.prompt_tokens)
@@ -296,53 +303,6 @@ class Answer:
 
 
 _SSE_FIELDS = (b":", b"event:", b"id:", b"retry:")
-
-
-class Answered(Protocol):
-    """Whatever holds the answer that its reads belong to."""
-
-    answer: Answer
-
-
-Owner = TypeVar("Owner", bound=Answered)
-
-
-def absorb(
-    reads: Iterable[Tuple[Owner, float, bytes]],
-    on_malformed: Callable[[Owner, MalformedAnswerError], None],
-) -> Tuple[List[Owner], List[float], int]:
-    """Take stamped reads in, in their order: who is complete, the new gaps in ms, first tokens.
-
-    Nearly every read is one chunk with one token event. Such a read is recognised by its length
-    and its end, and leaves the answer's framing as it was; all others are fed.
-    """
-    complete: List[Owner] = []
-    gaps: List[float] = []
-    firsts = 0
-    frame = _FRAMES.get
-    for owner, stamp, data in reads:
-        answer = owner.answer
-        ending = answer.plain_end
-        if (
-            data.endswith(ending)
-            and frame(data[:4]) == len(data)
-            and data.find(b"\n", 5, -len(ending)) < 0
-        ):
-            gap = (stamp - answer.last) * 1e3
-            answer.last = stamp
-            answer.gaps_ms.append(gap)
-            gaps.append(gap)
-            continue
-        known, started = len(answer.gaps_ms), answer.first
-        try:
-            if answer.feed(stamp, data):
-                complete.append(owner)
-        except MalformedAnswerError as error:
-            on_malformed(owner, error)
-        if answer.first:
-            gaps.extend(answer.gaps_ms[known:])
-            firsts += not started
-    return complete, gaps, firsts
 
 
 def _message_of(content: Any) -> str:

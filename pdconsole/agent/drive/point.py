@@ -16,7 +16,7 @@ from pdconsole.agent.drive.pacing import (
 from pdconsole.agent.drive.prompts import Bodies, Prompts
 from pdconsole.agent.drive.report import Outcome, Report, Tally
 from pdconsole.agent.drive.spec import DriveSpec
-from pdconsole.agent.drive.streams import Flight, Meter, Streams
+from pdconsole.agent.drive.streams import Flight, Streams
 from pdconsole.agent.drive.target import DriveError, Target
 from pdconsole.agent.drive.window import (
     ClosedWindow,
@@ -53,8 +53,8 @@ class PointDrive:
         self._stop = stop
         prompts = Prompts(spec.seed, spec.input_len, spec.vocab)
         self._bodies = Bodies(prompts, spec.model)
-        self._meter = Meter()
-        self._streams = Streams(targets, self._meter, timeout_s=spec.timeout_s, wake_fd=wake_fd)
+        self._streams = Streams(targets, timeout_s=spec.timeout_s, wake_fd=wake_fd)
+        self._unseen_tokens = 0  # in this tick, of events that held several
         self._sent = 0
         self._tick = Tally()
         self._counted = Tally()  # the requests that count
@@ -139,7 +139,7 @@ class PointDrive:
                     raise DriveError(
                         f"filling the prefix caches failed at prompt {flight.index}: {flight.error}"
                     )
-        self._meter.take()
+        self._streams.take_arrivals()
 
     def _over(self, flight: Flight, pacing: Pacing, window: Window) -> None:
         outcome = Outcome(flight)
@@ -164,7 +164,7 @@ class PointDrive:
         self._tick.add(outcome)
         self._tick.add_late(outcome.late_ms)
         # Where events hold several tokens, the server's count makes up for what was not seen.
-        self._meter.token_events += max(0, outcome.output_tokens - answer.token_events)
+        self._unseen_tokens += max(0, outcome.output_tokens - answer.token_events)
         if phase == "window":
             self._counted.add(outcome)
             self._counted.add_late(outcome.late_ms)
@@ -206,7 +206,7 @@ class PointDrive:
 
     def _report_tick(self, now: float, phase: str) -> None:
         cpu, tally = process_time(), self._tick
-        token_events, itl = self._meter.take()
+        token_events, itl = self._streams.take_arrivals()
         self._report.tick(
             tally,
             itl,
@@ -214,10 +214,11 @@ class PointDrive:
             dt_s=round(now - self._tick_from, 6),
             phase=phase,
             in_flight=self._streams.in_flight,
-            output_tokens=token_events,
+            output_tokens=token_events + self._unseen_tokens,
             cpu_pct=_percent(cpu - self._tick_cpu, now - self._tick_from),
         )
         self._tick, self._tick_from, self._tick_cpu = Tally(), now, cpu
+        self._unseen_tokens = 0
 
     def _finish(self, window: Window, phase: str) -> None:
         now = monotonic()

@@ -1,7 +1,7 @@
 """Many requests in flight at once: one epoll loop over nonblocking sockets.
 
-Its order of business is what makes the stamps true: everything readable is read and stamped
-first, and only a pause, a full backlog or the end of an answer lets parsing have the processor.
+Its order of business is what makes the stamps true: everything that is ready is read and stamped
+first; connections, parsing and what is over come after.
 """
 
 from __future__ import annotations
@@ -11,17 +11,14 @@ import socket
 from time import monotonic
 from typing import Dict, List, Optional, Sequence, Tuple
 
-from pdconsole.agent.drive.answer import Answer, MalformedAnswerError, absorb
+from pdconsole.agent.drive.answer import Answer, MalformedAnswerError
 from pdconsole.agent.drive.histogram import Histogram
+from pdconsole.agent.drive.reading import Odd, Read, Source, parse, take_reads
 from pdconsole.agent.drive.target import Target, reason_of
+from pdconsole.agent.drive.timer import Timer
 
-READ_BYTES = 65536
-BACKLOG_READS = 128  # parsing these takes about 0.15 ms: far below what a stamp may be late
-SETTLE_S = 0.001  # a pause this long is used for parsing
-BACKLOG_S = 0.005  # and without a pause, parsing waits no longer than this
-LAST_CHUNK = b"0\r\n\r\n"
+ROUNDS_A_FOLD = 8  # rounds of reading after which one answer's stamps are made into gaps
 OVER_AT_ONCE = 4  # handed out between two rounds of reading: each costs its receiver some 0.1 ms
-FINE_WAIT_S = 0.002  # epoll counts in whole ms; below this, select does the waiting
 
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 
@@ -54,11 +51,10 @@ class Flight:
 
 
 class _Connection:
-    __slots__ = ("connecting", "flight", "interest", "recv", "reused", "socket", "target", "unsent")
+    __slots__ = ("connecting", "flight", "interest", "reused", "socket", "target", "unsent")
 
     def __init__(self, sock: socket.socket, target: int, flight: Flight) -> None:
         self.socket = sock
-        self.recv = sock.recv
         self.target = target
         self.flight: Optional[Flight] = flight  # None: idle
         self.connecting = True
@@ -67,45 +63,36 @@ class _Connection:
         self.unsent: Optional[memoryview] = None
 
 
-class Meter:
-    """What arrived since it was last taken: token events and the gaps between them, in ms."""
-
-    def __init__(self) -> None:
-        self.token_events = 0
-        self.gaps = Histogram()
-
-    def add(self, gaps_ms: List[float], firsts: int) -> None:
-        self.token_events += len(gaps_ms) + firsts
-        self.gaps.add_all(gaps_ms)
-
-    def take(self) -> Tuple[int, Histogram]:
-        taken = self.token_events, self.gaps
-        self.token_events, self.gaps = 0, Histogram()
-        return taken
-
-
 class Streams:
     """The requests in flight. `send` starts one, `run` lets time pass until one is over."""
 
     def __init__(
         self,
         targets: Sequence[Target],
-        meter: Meter,
         *,
         timeout_s: float,
         wake_fd: Optional[int] = None,
     ) -> None:
         self._targets = targets
-        self._meter = meter
         self._timeout_s = timeout_s
         self._epoll = select.epoll()
+        # By file descriptor, which are small numbers: what comes in there. None: no answer.
+        self._sources: List[Optional[Source[Flight]]] = []
+        self._timer = Timer()
+        self._watch(self._timer.fd, _IN)
+        self._due = False  # the timer's time has come
         self._wake_fd = wake_fd
         if wake_fd is not None:
-            self._epoll.register(wake_fd, _IN)
+            self._watch(wake_fd, _IN)
         self._connections: Dict[int, _Connection] = {}
         self._idle: List[List[_Connection]] = [[] for _ in targets]
         self._flights: Dict[Flight, Optional[_Connection]] = {}  # oldest first
-        self._reads: List[Tuple[Flight, float, bytes]] = []
+        self._unparsed: List[Read[Flight]] = []
+        self._odd: List[Odd] = []
+        self._to_fold: List[Flight] = []
+        # Of token events that have been folded, since they were last taken:
+        self._token_events = 0
+        self._itl = Histogram()
         self._over: List[Flight] = []
         self.woken = False
 
@@ -124,6 +111,7 @@ class Streams:
             connection.flight = flight
             connection.unsent = memoryview(flight.message)
             self._flights[flight] = connection
+            self._listen(connection, flight)
             self._write(connection)
         else:
             self._open(flight)
@@ -134,57 +122,40 @@ class Streams:
         Flights that are over are handed out a few at a time, with reading in between: many that
         end together must not make the stamps of the others late.
         """
-        until = min(until, self._expire())
-        connections, reads = self._connections, self._reads
+        self._timer.set(min(until, self._expire()))
+        self._due = False
+        poll, sources, unparsed, odd = (
+            self._epoll.poll,
+            self._sources,
+            self._unparsed,
+            self._odd,
+        )
+        rounds = 0
         while True:
-            now = monotonic()
-            ready = self._wait(0.0 if self._over else until - now)
-            urgent = not ready
-            for fd, mask in ready:
-                if mask != _IN or fd == self._wake_fd:
-                    self._handle(fd, mask)
-                    continue
-                connection = connections.get(fd)
-                if connection is None:
-                    continue  # dropped a moment ago, while handling an event before this one
-                flight = connection.flight
-                if flight is None:
-                    self._drop(connection)
-                    continue
-                try:
-                    data = connection.recv(READ_BYTES)
-                except BlockingIOError:
-                    continue
-                except OSError as error:
-                    self._lose(connection, reason_of(error))
-                    continue
-                if not data:
-                    self._lose(connection, "")
-                    continue
-                reads.append((flight, monotonic(), data))
-                if data.endswith(LAST_CHUNK):
-                    urgent = True
-            late = bool(reads) and reads[0][1] < now - BACKLOG_S
-            if urgent or late or len(reads) >= BACKLOG_READS:
-                self._absorb()
-            if self._over or self.woken or now >= until:
+            take_reads(poll(0 if self._over else None), sources, unparsed, odd)
+            if odd:
+                self._see_to_odd()
+            if unparsed:
+                self._parse()
+            rounds += 1
+            if not rounds % ROUNDS_A_FOLD:
+                self._fold_one()
+            if self._over or self._due or self.woken:
                 break
         over, self._over = self._over[:OVER_AT_ONCE], self._over[OVER_AT_ONCE:]
         return over
 
-    def _wait(self, wait: float) -> List[Tuple[int, int]]:
-        """What is ready within `wait` seconds; within a pause, if reads wait to be parsed."""
-        if self._reads and wait > SETTLE_S:
-            return self._epoll.poll(SETTLE_S)
-        if wait > FINE_WAIT_S:
-            return self._epoll.poll(wait - SETTLE_S)
-        if wait > 0:
-            select.select([self._epoll], [], [], wait)
-        return self._epoll.poll(0)
+    def take_arrivals(self) -> Tuple[int, Histogram]:
+        """The token events that came since this was last asked, and the gaps between them."""
+        for flight in self._flights:
+            self._fold(flight.answer)
+        events, itl = self._token_events, self._itl
+        self._token_events, self._itl = 0, Histogram()
+        return events, itl
 
     def flush(self) -> List[Flight]:
         """All that are over by what has been read so far."""
-        self._absorb()
+        self._parse()
         over, self._over = self._over, []
         return over
 
@@ -197,16 +168,26 @@ class Streams:
     def close(self) -> None:
         for connection in list(self._connections.values()):
             self._drop(connection)
+        self._timer.close()
         self._epoll.close()
 
-    def _absorb(self) -> None:
-        if not self._reads:
+    def _fold_one(self) -> None:
+        """Make gaps of one answer's stamps: bit by bit, so that no tick has to do it all."""
+        if not self._to_fold:
+            self._to_fold.extend(self._flights)
+        if self._to_fold:
+            self._fold(self._to_fold.pop().answer)
+
+    def _fold(self, answer: Answer) -> None:
+        self._token_events += len(answer.stamps)
+        self._itl.add_all(answer.fold())
+
+    def _parse(self) -> None:
+        if not self._unparsed:
             return
-        reads = self._reads[:]
-        self._reads.clear()
-        complete, gaps, firsts = absorb(reads, self._malformed)
-        self._meter.add(gaps, firsts)
-        for flight in complete:
+        reads = self._unparsed[:]
+        self._unparsed.clear()
+        for flight in parse(reads, self._malformed):
             if flight in self._flights:  # else it failed before, by its timeout
                 flight.error = flight.answer.failure()
                 self._finish(flight)
@@ -217,12 +198,14 @@ class Streams:
     def _finish(self, flight: Flight) -> None:
         """The answer is complete: free its connection."""
         connection = self._flights.pop(flight, None)
+        self._fold(flight.answer)
         flight.message = b""
         flight.end = flight.answer.end or monotonic()
         self._over.append(flight)
         if connection is None:
             return
         connection.flight = None
+        self._sources[connection.socket.fileno()] = None
         if flight.answer.keep_alive and connection.unsent is None:
             self._idle[connection.target].append(connection)
         else:
@@ -260,16 +243,34 @@ class Streams:
         self._connections[sock.fileno()] = connection
         self._flights[flight] = connection
         sock.connect_ex(target.address)  # a failure comes back as an event, with SO_ERROR
-        self._epoll.register(sock.fileno(), connection.interest)
+        self._watch(sock.fileno(), connection.interest)
 
-    def _handle(self, fd: int, mask: int) -> None:
-        """Events other than plain data: the wake-up, connects, partial writes, errors."""
-        if fd == self._wake_fd:
-            self.woken = True
-            return
-        connection = self._connections.get(fd)
-        if connection is None:
-            return
+    def _see_to_odd(self) -> None:
+        """The timer, the wake-up, connections that have ended, events that are more than data."""
+        odd = self._odd[:]
+        self._odd.clear()
+        # Looked up before any is dropped, for its number may go to a new one at once.
+        found = [(self._connections.get(fd), mask, reason) for fd, mask, reason in odd]
+        for fd, _, _ in odd:
+            self._due = self._due or fd == self._timer.fd
+            self.woken = self.woken or fd == self._wake_fd
+        for connection, mask, reason in found:
+            if connection is None or not self._is_open(connection):
+                continue
+            if reason is None:
+                self._handle(connection, mask)
+            else:
+                self._lose(connection, reason)
+
+    def _watch(self, fd: int, interest: int) -> None:
+        self._sources.extend([None] * (fd + 1 - len(self._sources)))
+        self._epoll.register(fd, interest)
+
+    def _is_open(self, connection: _Connection) -> bool:
+        return self._connections.get(connection.socket.fileno()) is connection
+
+    def _handle(self, connection: _Connection, mask: int) -> None:
+        """Connects, partial writes, errors, and news of connections that are idle."""
         flight = connection.flight
         if flight is None:
             self._drop(connection)
@@ -281,24 +282,23 @@ class Streams:
                 reason = reason_of(OSError(code, ""))
                 self._fail(flight, f"cannot connect to {host}: {reason}")
                 return
-            connection.connecting = not mask & _OUT
+            if not mask & _OUT:
+                return
+            connection.connecting = False
+            self._listen(connection, flight)
         if mask & _OUT:
             self._write(connection)
-        if mask & ~_OUT and connection.flight is flight and not connection.connecting:
-            self._read(connection, flight)
+        if mask & ~_OUT and connection.flight is flight:
+            # What is left to read, or why there is nothing more, as if it were plain data.
+            fd = connection.socket.fileno()
+            odd: List[Odd] = []
+            take_reads([(fd, _IN)], self._sources, self._unparsed, odd)
+            for _, _, ended in odd:
+                self._lose(connection, ended or "")
 
-    def _read(self, connection: _Connection, flight: Flight) -> None:
-        try:
-            data = connection.recv(READ_BYTES)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self._lose(connection, reason_of(error))
-            return
-        if data:
-            self._reads.append((flight, monotonic(), data))
-        else:
-            self._lose(connection, "")
+    def _listen(self, connection: _Connection, flight: Flight) -> None:
+        fd, answer = connection.socket.fileno(), flight.answer
+        self._sources[fd] = (connection.socket.recv, answer, answer.stamps, flight)
 
     def _write(self, connection: _Connection) -> None:
         interest = _IN
@@ -320,7 +320,7 @@ class Streams:
 
     def _lose(self, connection: _Connection, reason: str) -> None:
         """The connection is gone: what came before still counts, and may have been all."""
-        self._absorb()
+        self._parse()
         flight = connection.flight
         if flight is None:  # its answer was complete just before
             self._drop(connection)
@@ -335,7 +335,7 @@ class Streams:
             self._drop(connection)
             self._open(flight)
             return
-        if flight.answer.first:
+        if flight.answer.token_events:
             error = f"the server closed the stream after {flight.answer.token_events} token events"
         elif flight.answer.end:
             error = "the server closed the connection in the middle of its answer"
@@ -346,6 +346,7 @@ class Streams:
     def _drop(self, connection: _Connection) -> None:
         if self._connections.pop(connection.socket.fileno(), None) is None:
             return
+        self._sources[connection.socket.fileno()] = None
         if connection in self._idle[connection.target]:
             self._idle[connection.target].remove(connection)
         connection.socket.close()  # which takes it out of the epoll set too
