@@ -131,7 +131,7 @@ def _kv(runs: frozenset[str], names: frozenset[str]) -> ChartPlan:
     for letter, role in _ROLES:
         for label, members, number in _lines_of([r for r in replicas if r.startswith(letter)]):
             colour = f"role-{role}" if number == 1 else f"role-series-{number + 2}"
-            styles.append(SeriesStyle(label, label, colour, kinds[letter], label[:3]))
+            styles.append(SeriesStyle(label, label, colour, kinds[letter], _tag(label)))
             sources[label] = Source(tuple(f"worker/*/{m}/kv_usage" for m in members), 100.0)
     return ChartPlan("kv", "KV cache in use", "%", tuple(styles), sources)
 
@@ -145,11 +145,13 @@ def _nixl(runs: frozenset[str], names: frozenset[str]) -> ChartPlan:
     )
     for column, word, kind in kinds:
         for label, members, number in _lines_of(_replicas("nixl", column, runs, names)):
-            tag = label[:3] if word == "wire" else label[:3].lower()
+            tag = _tag(label) if word == "wire" else _tag(label).lower()
             key = f"{label} {word}"
             styles.append(SeriesStyle(key, key, f"role-series-{number}", kind, tag))
             sources[key] = Source(tuple(f"nixl/*/{m}/{column}" for m in members), 1e-9)
-    return ChartPlan("nixl", f"NIXL, {_WINDOW}", "GB/s", tuple(styles), sources)
+    return ChartPlan(
+        "nixl", f"NIXL wire D, transfer d, {LIVE_WINDOW_S:.0f} s", "GB/s", tuple(styles), sources
+    )
 
 
 def _nic(names: frozenset[str]) -> ChartPlan:
@@ -180,6 +182,11 @@ def _replicas(
         and parts[1] in runs
     }
     return sorted(found, key=natural)
+
+
+def _tag(label: str) -> str:
+    """`D2`, or `D` for `D1–D4`."""
+    return label[:1] if "–" in label else label[:3]
 
 
 def natural(name: str) -> tuple[str, int, str]:

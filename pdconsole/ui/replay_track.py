@@ -7,7 +7,6 @@ from typing import Protocol
 
 import msgspec
 
-from pdconsole.ui.lines import point_name
 from pdconsole.ui.replay_clock import ReplayClock
 
 LEAST_TRACK = 8
@@ -67,8 +66,8 @@ class Playback(msgspec.Struct, frozen=True):
 
 
 def speed_text(speed: float) -> str:
-    """`¼×`, `½×`, `1×`, `64×`."""
-    named = {0.25: "¼", 0.5: "½"}
+    """`1/4×`, `1/2×`, `1×`, `64×`; signs for fractions have no form in ASCII."""
+    named = {0.25: "1/4", 0.5: "1/2"}
     return f"{named.get(speed, f'{speed:g}')}×"
 
 
@@ -91,14 +90,17 @@ def track_time(cell: int, end_t: float, width: int) -> float:
 
 
 def marks_line(marks: Sequence[TrackMark], end_t: float, width: int) -> list[tuple[int, str, str]]:
-    """(cell, text, kind) of the signs over the track, the weightiest of each cell; points and runs
-    with their names where there is room up to the next."""
+    """(cell, text, kind) of the signs over the track; points with their names where there is room
+    up to the next. Of marks that fall on one cell the weightiest stands there, others up to two
+    cells on: a point begins where the flag of the one before was raised."""
     at: dict[int, TrackMark] = {}
-    for mark in marks:
+    for mark in sorted(marks, key=lambda m: _WEIGHT.index(m.kind)):
         cell = track_cell(mark.t, end_t, width)
-        known = at.get(cell)
-        if known is None or _WEIGHT.index(mark.kind) < _WEIGHT.index(known.kind):
-            at[cell] = mark
+        if any(x.kind == mark.kind for c in (cell, cell + 1) if (x := at.get(c)) is not None):
+            continue
+        free = next((c for c in range(cell, min(cell + 3, width)) if c not in at), None)
+        if free is not None:
+            at[free] = mark
     cells = sorted(at)
     found = []
     for cell, following in zip(cells, (*cells[1:], width + 1), strict=True):
@@ -113,9 +115,7 @@ def marks_line(marks: Sequence[TrackMark], end_t: float, width: int) -> list[tup
 
 def _short(mark: TrackMark) -> str:
     """A name for the track: only points have one that is short enough to be worth it."""
-    if mark.kind != "point" or not mark.text.startswith(("conc", "rr")):
-        return ""
-    return point_name(mark.text.split(",")[0].split(" ")[0])
+    return mark.text.split(",")[0] if mark.kind == "point" else ""
 
 
 def parse_position(text: str, t: float, end_t: float) -> float | None:

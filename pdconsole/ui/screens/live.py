@@ -17,7 +17,7 @@ from pdconsole.model.state import State
 from pdconsole.ui.actions import Action
 from pdconsole.ui.live_charts import CHARTS, ChartPlan, plan_charts
 from pdconsole.ui.live_layout import PARTS, Arrangement, arrange, page_of, pages
-from pdconsole.ui.live_lines import chart_lines, failure_marks
+from pdconsole.ui.live_lines import chart_lines, current_values, failure_marks, named
 from pdconsole.ui.screens.replay_screen import REPLAY_ACTIONS, ReplayScreen
 from pdconsole.ui.time_view import PAN, ZOOM, TimeView
 from pdconsole.ui.widgets.chart import Chart, ChartData
@@ -59,7 +59,7 @@ _TITLES = {
 class LiveScreen(ReplayScreen):
     NAME: ClassVar[str] = _NAME
     TITLE: ClassVar[str] = "Live"
-    ACTIONS: ClassVar[tuple[Action, ...]] = (*REPLAY_ACTIONS, *ACTIONS)
+    ACTIONS: ClassVar[tuple[Action, ...]] = (*REPLAY_ACTIONS[:3], *ACTIONS, *REPLAY_ACTIONS[3:])
     HELP: ClassVar[str] = (
         "Charts end at the moment shown and move on with it until they are panned. A click on a "
         "chart goes there, a drag zooms. Each chart says when its numbers are simulated, stale or "
@@ -71,6 +71,7 @@ class LiveScreen(ReplayScreen):
     LiveScreen #under { height: 5; }
     LiveScreen #workers { width: 3fr; height: 1fr; }
     LiveScreen #pairs, LiveScreen #waterfall { width: 2fr; height: 1fr; padding: 0 1; }
+    LiveScreen .-off { display: none; }
     LiveScreen #no-session { height: 1fr; padding: 1 2; color: $role-muted; }
     """
 
@@ -133,9 +134,7 @@ class LiveScreen(ReplayScreen):
             chart = self.query_one(f"#chart-{entry.id}", Chart)
             chart.display = entry.id in shown
             chart.show_x = entry.id in shown[-columns:]
-        under = self.query_one("#under", Horizontal)
-        under.display = self.maximised is None
-        under.styles.height = a.under_rows
+        self.query_one("#under", Horizontal).styles.height = a.under_rows
         for part in PARTS:
             widget = self.query_one(f"#{part}")
             widget.display = part in a.under
@@ -156,9 +155,9 @@ class LiveScreen(ReplayScreen):
 
     def refresh_from(self, history: SessionHistory | None, t: float, state: State) -> None:
         for part in ("headline", "strip", "charts"):
-            self.query_one(f"#{part}").display = history is not None
-        self.query_one("#under").display = history is not None and self.maximised is None
-        self.query_one("#no-session").display = history is None
+            self.query_one(f"#{part}").set_class(history is None, "-off")
+        self.query_one("#under").set_class(history is None or self.maximised is not None, "-off")
+        self.query_one("#no-session").set_class(history is not None, "-off")
         self.refresh_replay(history)
         if history is None or self._arrangement is None:
             return
@@ -223,16 +222,24 @@ class LiveScreen(ReplayScreen):
         charts = [self.query_one(f"#chart-{name}", Chart) for name in shown]
         columns = max((chart.columns for chart in charts), default=1)
         # Nothing a column shows changes before half of its time has passed.
-        drawn_for = (id(history), self.view, shown, columns, state.current_point)
+        drawn_for = (
+            id(history),
+            self.view,
+            shown,
+            columns,
+            state.current_point,
+            self.console.ascii,
+        )
         since = t - self._drawn_t
         badges = list(self._badges(state, now))
         if (drawn_for, badges) == self._drawn_for and 0 <= since < (t1 - t0) / columns / 2:
             return
         self._drawn_for, self._drawn_t = (drawn_for, badges), t
         self._plan(history, state, t0, t1)
-        marks = tuple(history.marks(t0, min(t1, t)))
+        marks = named(history.marks(t0, min(t1, t)))
         for name, chart in zip(shown, charts, strict=True):
             plan = self._plans[name]
+            chart.ascii = self.console.ascii
             more = failure_marks(history, t0, min(t1, t), columns) if name == "nixl" else ()
             lines = chart_lines(history, plan, t0, min(t1, t), chart.columns)
             data = self._data[name] = ChartData(
@@ -240,8 +247,11 @@ class LiveScreen(ReplayScreen):
                 t1=t1,
                 lines=lines,
                 marks=(*marks, *more),
-                badge=" ".join(b for b, of_point in badges if plan.of_point or not of_point),
+                badge=" ".join(
+                    dict.fromkeys(b for b, of_point in badges if plan.of_point or not of_point)
+                ),
                 cursor_t=self._cursor_t,
+                current=current_values(lines, t) if t1 >= t else {},
                 gap_s=max(SAMPLE_GAP_S, 2.5 * (t1 - t0) / columns),
             )
             chart.show(data)

@@ -9,6 +9,7 @@ from textual.app import ComposeResult
 
 from pdconsole.model.state import State
 from pdconsole.ui.actions import Action
+from pdconsole.ui.live_lines import named
 from pdconsole.ui.replay_track import Playback, time_text
 from pdconsole.ui.screens.console_screen import ConsoleScreen
 from pdconsole.ui.widgets.replay_bar import ReplayBar
@@ -24,12 +25,12 @@ BACK_GRACE_S = 1.0  # at 1×
 EVENTS = ("note", "command", "run", "session")
 
 _NAME = "replay"
-REPLAY_ACTIONS = (
+REPLAY_ACTIONS = (  # the first three are hinted at first
     Action("replay.play", "play/pause", "Play or pause; live: freeze", ("space",), _NAME),
-    Action("replay.slower", "slower", "Half the speed, down to ¼", ("less_than_sign",), _NAME),
-    Action("replay.faster", "faster", "Twice the speed, up to 64", ("greater_than_sign",), _NAME),
     Action("replay.seek", "go to", "Go to a time that you type", ("t",), _NAME),
     Action("replay.edge", "live", "Go to the end, and stay there", ("e",), _NAME),
+    Action("replay.slower", "slower", "Half the speed, down to ¼", ("less_than_sign",), _NAME),
+    Action("replay.faster", "faster", "Twice the speed, up to 64", ("greater_than_sign",), _NAME),
     Action("replay.start", "Start", "Go to the beginning", ("B",), _NAME, hint=False),
     Action("replay.step-back", "Step back", "1 s back, paused", ("comma",), _NAME, hint=False),
     Action("replay.step", "Step", "1 s on, paused", ("full_stop",), _NAME, hint=False),
@@ -79,9 +80,9 @@ class ReplayScreen(ConsoleScreen):
 
     def refresh_replay(self, history: SessionHistory | None) -> None:
         bar = self.query_one(ReplayBar)
-        bar.display = history is not None and self.replay is not None
+        bar.set_class(history is None, "-off")
         if history is not None and self.replay is not None:
-            bar.show(Playback.of(self.replay), history.marks(0.0, history.end_t))
+            bar.show(Playback.of(self.replay), named(history.marks(0.0, history.end_t)))
 
     def go_on(self) -> None:
         """After the position was changed: show it at once."""
@@ -180,7 +181,7 @@ class ReplayScreen(ConsoleScreen):
             return
         clock.seek(mark.t)
         self.go_on()
-        self.console.say(f"{time_text(mark.t)}  {mark.text}")
+        self.console.say(f"{time_text(mark.t)}  {named([mark])[0].text}")
 
     def action_loop(self) -> None:
         clock, history = self._clock(), self.console.history

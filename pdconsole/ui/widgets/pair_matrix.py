@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from pdconsole.model.events import RequestFinished
+from pdconsole.model.layout import parse_layout
 from pdconsole.model.state import State
 from pdconsole.ui.lines import point_name
 from pdconsole.ui.live_charts import natural
@@ -34,6 +35,8 @@ def pairs_of(state: State, requests: Sequence[RequestFinished]) -> Pairs:
     if run is None or point is None:
         return Pairs({}, "")
     name = point_name(point.id)
+    if not parse_layout(run.plan.layout).is_pd:
+        return Pairs({}, "no pairs: this layout is collocated")
     if point.result is not None:
         counts = {_split(pair): n for pair, n in point.result.pairs.items() if ">" in pair}
         return Pairs(counts, f"{name}, window")
@@ -42,7 +45,9 @@ def pairs_of(state: State, requests: Sequence[RequestFinished]) -> Pairs:
         for r in requests
         if (r.run, r.point) == (run.id, point.id) and r.prefill and r.decode
     )
-    return Pairs(dict(found), f"{name}, last {found.total()} requests" if found else name)
+    return Pairs(
+        dict(found), f"{name}, last {found.total()} requests" if found else f"{name}, none yet"
+    )
 
 
 def _split(pair: str) -> tuple[str, str]:
@@ -53,7 +58,7 @@ def _split(pair: str) -> tuple[str, str]:
 def matrix(pairs: Pairs, width: int, height: int) -> list[list[Piece]]:
     """Lines of at most `width` cells: decode replicas across, prefill replicas down."""
     if not pairs.counts:
-        return [[Piece("no request by P and D yet" if pairs.of else "no point yet", "muted")]]
+        return [[Piece(pairs.of or "no point yet", "muted")]]
     rows = sorted({p for p, _ in pairs.counts}, key=natural)
     columns = sorted({d for _, d in pairs.counts}, key=natural)
     fits = max((width - _NAME) // _CELL, 1)

@@ -58,7 +58,10 @@ def headline(state: State, width: int) -> list[Piece]:
     left += [Piece("  "), *_doing(state, run)]
     while len(left) > 3 and sum(cell_len(p.text) for p in left) > width - 1:
         left.pop(2)
-    return spread(left, _numbers(state), width)
+    room = width - sum(cell_len(p.text) for p in left) - 2
+    forms = (_numbers(state, brief=False), _numbers(state, brief=True))
+    right = next((f for f in forms if sum(cell_len(p.text) for p in f) <= room), [])
+    return spread(left, right, width)
 
 
 def _doing(state: State, run: RunView) -> list[Piece]:
@@ -77,7 +80,8 @@ def _doing(state: State, run: RunView) -> list[Piece]:
     return pieces
 
 
-def _numbers(state: State) -> list[Piece]:
+def _numbers(state: State, *, brief: bool) -> list[Piece]:
+    """Of the last seconds; every number is as wide as the next one will be."""
     live = state.live
     if not state.current_point or not live.window_s:
         return []
@@ -85,17 +89,17 @@ def _numbers(state: State) -> list[Piece]:
     def ms(value: float | None, digits: int) -> str:
         return "-" if value is None else f"{value:,.{digits}f}"
 
+    p99 = [Piece(" p99 ", "muted"), Piece(f"{ms(live.ttft_p99, 0):>6}")]
     return [
-        Piece(f"last {live.window_s:.0f} s  ", "muted"),
         Piece("TTFT ", "muted"),
-        Piece(f"{ms(live.ttft_p50, 0):>6}", "text", bold=True),
-        Piece(" p99 ", "muted"),
-        Piece(f"{ms(live.ttft_p99, 0):>6}", "text"),
+        Piece(f"{ms(live.ttft_p50, 0):>6}", bold=True),
+        *([] if brief else p99),
         Piece("  TPOT ", "muted"),
-        Piece(f"{ms(live.tpot_p50, 1):>5}", "text", bold=True),
+        Piece(f"{ms(live.tpot_p50, 1):>5}", bold=True),
         Piece(" ms  ", "muted"),
-        Piece(f"{live.requests_per_s:>5.1f}", "text", bold=True),
-        Piece(" req/s ", "muted"),
+        Piece(f"{live.requests_per_s:>5.1f}", bold=True),
+        Piece(" req/s", "muted"),
+        Piece(f"  last {live.window_s:>2.0f} s ", "muted"),
     ]
 
 

@@ -34,7 +34,10 @@ class ReplayBar(Widget):
     """`show` gives it a moment; it asks by `Seek` and `Toggle`. The second line, where there is
     room for one, has the marks."""
 
-    DEFAULT_CSS = "ReplayBar { height: 1; width: 1fr; background: $panel; }"
+    DEFAULT_CSS = """
+    ReplayBar { height: 1; width: 1fr; background: $panel; }
+    ReplayBar.-off { display: none; }
+    """
     ALLOW_SELECT = False
     HELP: ClassVar[str] = "Click or drag on the track to go there."
 
@@ -68,13 +71,13 @@ class ReplayBar(Widget):
     @property
     def _head(self) -> str:
         now = self._now
-        return f" {now.sign:<2} {now.word:<6} {speed_text(now.speed):>3} {time_text(now.t):>7} "
+        return f" {now.sign:<2} {now.word:<6} {speed_text(now.speed):>4} {time_text(now.t):>7} "
 
     @property
     def _tail(self) -> str:
         now = self._now
         flags = f" ⚑{self._flags}" if self._flags else ""
-        again = " ↻" if now.loop else ""
+        again = " loop" if now.loop else ""
         return f" {time_text(now.end_t):>7}{flags}{again} "
 
     @property

@@ -24,6 +24,7 @@ UNSEEN = (
 _LABEL = 12
 _VALUE = 10
 LEAST_BAR = 6
+LATE_MS = 1.0
 
 
 class Bar(msgspec.Struct, frozen=True):
@@ -58,17 +59,16 @@ def waterfall(
     room = max(width - _LABEL - _VALUE - 1, LEAST_BAR)
     lines = [_about(request, back)]
     lines += [_bar(bar, longest, room) for bar in bars]
-    lines.append(_rest(request))
-    stages = height - len(lines)
-    if stages >= len(UNSEEN) + 1:
-        lines.append([Piece("of the TTFT", "muted")])
+    if height > len(lines) + 1:  # what is unknown comes first
+        lines += _rest(request)
+    room_left = height - len(lines)
+    if room_left >= len(UNSEEN):
         lines += [
-            [Piece(f"  {name:<18}", "muted"), Piece("?  not recorded", "unknown")]
-            for name in UNSEEN
+            [Piece(f"  {name:<20}", "muted"), Piece("? not recorded", "unknown")] for name in UNSEEN
         ]
-    elif stages > 0:
-        text = f"? {', '.join(UNSEEN)}: not recorded"
-        lines += [[Piece(part, "unknown")] for part in _wrapped(text, width)[:stages]]
+    elif room_left > 0:
+        text = f"? not recorded: {', '.join(UNSEEN)}"
+        lines += [[Piece(part, "unknown")] for part in _wrapped(text, width)[:room_left]]
     return lines
 
 
@@ -97,16 +97,17 @@ def _bar(bar: Bar, longest: float, room: int) -> list[Piece]:
     ]
 
 
-def _rest(request: RequestFinished) -> list[Piece]:
+def _rest(request: RequestFinished) -> list[list[Piece]]:
     if request.error:
-        return [Piece(f"failed: {request.error}", "fail")]
-    pieces = [Piece(f"sent {request.late_ms:,.1f} ms late", "muted")]
+        return [[Piece(f"failed: {request.error}", "fail")]]
+    lines = []
+    if request.late_ms >= LATE_MS:
+        lines.append([Piece(f"sent {request.late_ms:,.0f} ms late, not in the TTFT", "warn")])
     if request.ttft_ms is not None and request.e2el_ms is not None:
         rest = request.e2el_ms - request.ttft_ms
-        pieces.append(
-            Piece(f"; first to last token {rest:,.0f} ms, E2EL {request.e2el_ms:,.0f} ms", "muted")
-        )
-    return pieces
+        text = f"{'then':<{_LABEL}}{rest:>{_VALUE - 3},.0f} ms to the last token"
+        lines.append([Piece(text, "muted")])
+    return lines
 
 
 def _wrapped(text: str, width: int) -> Sequence[str]:

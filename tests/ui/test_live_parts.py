@@ -1,0 +1,314 @@
+"""The pure parts of the live screen and the replay bar."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from recorded_session import OPENED, plan
+
+from pdconsole.journal.marks import Mark
+from pdconsole.model import events as ev
+from pdconsole.model.state import State, fold
+from pdconsole.ui.live_charts import CHARTS, plan_charts
+from pdconsole.ui.live_layout import arrange, page_of, pages
+from pdconsole.ui.live_lines import named
+from pdconsole.ui.replay_track import (
+    marks_line,
+    parse_position,
+    speed_text,
+    time_text,
+    track_cell,
+    track_time,
+)
+from pdconsole.ui.time_view import TimeView
+from pdconsole.ui.widgets.pair_matrix import Pairs, matrix, pairs_of
+from pdconsole.ui.widgets.point_strip import strip
+from pdconsole.ui.widgets.ttft_waterfall import UNSEEN, waterfall
+from pdconsole.ui.widgets.worker_table import worker_rows
+
+
+def text_of(lines: object) -> str:
+    return "\n".join("".join(p.text for p in line) for line in lines)  # type: ignore[attr-defined]
+
+
+# --- time ---
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("zoom"), st.sampled_from([0.5, 2.0])),
+            st.tuples(st.just("pan"), st.floats(-2, 2)),
+            st.tuples(st.just("show"), st.floats(-50, 400)),
+        ),
+        max_size=20,
+    ),
+    st.floats(0, 300),
+)
+def test_a_view_never_shows_what_was_before_the_session_nor_beyond_now(
+    uses: list[tuple[str, float]], t: float
+) -> None:
+    view = TimeView()
+    for what, value in uses:
+        if what == "zoom":
+            view = view.zoomed(t, value, 300.0)
+        elif what == "pan":
+            view = view.panned(t, value)
+        else:
+            view = view.showing(value, value + 30, t)
+        t0, t1 = view.window(t)
+        assert t0 >= -1e-9
+        assert t1 - t0 == pytest.approx(view.span_s)
+        assert t1 <= max(t, view.span_s) + 1e-9
+
+
+def test_a_view_that_is_panned_stays_and_one_that_reaches_now_moves_on() -> None:
+    held = TimeView(60.0).panned(300.0, -0.5)
+    assert held.window(300.0) == held.window(310.0) == (210.0, 270.0)
+    assert held.panned(300.0, 1.0).window(310.0) == (250.0, 310.0)
+
+
+# --- layout ---
+
+
+@pytest.mark.parametrize(
+    ("size", "page", "under"),
+    [
+        ((80, 24), 2, ("workers",)),
+        ((120, 40), 6, ("workers", "pairs")),
+        ((200, 60), 9, ("workers", "pairs", "waterfall")),
+    ],
+)
+def test_sizes_of_terminals(size: tuple[int, int], page: int, under: tuple[str, ...]) -> None:
+    found = arrange(*size, beside=0)
+    assert found.page == page
+    assert found.under == under
+
+
+@given(st.integers(1, 9), st.integers(1, 9))
+def test_pages_show_every_chart_and_are_full(count: int, size: int) -> None:
+    ids = tuple(str(i) for i in range(count))
+    shown = [page_of(ids, page, size) for page in range(pages(count, size))]
+    assert {i for page in shown for i in page} == set(ids)
+    assert all(len(page) == min(size, count) for page in shown)
+
+
+# --- which series ---
+
+
+def launched(*runs: str) -> State:
+    events: list[ev.Event] = [OPENED]
+    for i, run in enumerate(runs):
+        events.append(ev.RunState(run=run, status="launching", t=100.0 * i))
+        events.append(ev.RunState(run=run, status="done", t=100.0 * i + 90))
+    return fold(events)
+
+
+def test_every_chart_to_choose_is_planned() -> None:
+    assert set(plan_charts(State(), (), 0, 1)) == {entry.id for entry in CHARTS}
+
+
+def test_replicas_are_those_of_the_runs_in_view() -> None:
+    recorded = [f"worker/{run}/{r}/kv_usage" for run, r in (("1", "D1"), ("1", "P1"), ("2", "C1"))]
+    state = launched("1", "2")
+    assert list(plan_charts(state, recorded, 0, 50)["kv"].sources) == ["P1", "D1"]
+    assert list(plan_charts(state, recorded, 95, 150)["kv"].sources) == ["C1"]
+    assert list(plan_charts(state, recorded, 0, 150)["kv"].sources) == ["P1", "D1", "C1"]
+
+
+def test_many_replicas_share_a_line_from_the_least_to_the_greatest() -> None:
+    recorded = [f"nixl/1/D{i}/live_wire_bytes_per_s" for i in (10, 9, 2, 1)]
+    plan_of_nixl = plan_charts(launched("1"), recorded, 0, 50)["nixl"]
+    (source,) = plan_of_nixl.sources.values()
+    assert [style.label for style in plan_of_nixl.styles] == ["D1–D10 wire"]
+    assert source.keys[0] == "nixl/*/D1/live_wire_bytes_per_s"
+    assert source.keys[-1] == "nixl/*/D10/live_wire_bytes_per_s"
+
+
+def test_marks_are_named_as_on_screens_and_odd_ones_left_alone() -> None:
+    marks = [
+        Mark(1, "point", "conc8, attempt 2"),
+        Mark(2, "run", "p1xtp2-d2xtp2 failed: no GPU"),
+        Mark(3, "run", "run 7"),
+        Mark(4, "note", "conc8 is slow"),
+    ]
+    assert [mark.text for mark in named(marks)] == [
+        *("c=8, attempt 2", "1P-TP2 + 2D-TP2 failed: no GPU", "run 7", "conc8 is slow"),
+    ]
+
+
+# --- replay bar ---
+
+
+@pytest.mark.parametrize(
+    ("text", "to"),
+    [
+        ("90", 90.0),
+        ("90s", 90.0),
+        ("1.5m", 90.0),
+        ("1:30", 90.0),
+        ("0:01:30", 90.0),
+        ("+30", 70.0),
+        ("-0:10", 30.0),
+        ("-1h", 0.0),
+        ("50%", 60.0),
+        ("end", 120.0),
+        ("9:00:00", 120.0),
+        ("", None),
+        ("soon", None),
+        ("1:2:3:4", None),
+        ("--5", None),
+        ("%", None),
+        ("nan", None),
+    ],
+)
+def test_positions_that_people_type(text: str, to: float | None) -> None:
+    assert parse_position(text, 40.0, 120.0) == to
+
+
+@given(st.text(max_size=8), st.floats(0, 120))
+def test_whatever_is_typed_leads_into_the_recording_or_nowhere(text: str, t: float) -> None:
+    to = parse_position(text, t, 120.0)
+    assert to is None or 0 <= to <= 120
+
+
+@given(st.integers(8, 200), st.floats(0.1, 1e6), st.floats(0, 1))
+def test_a_click_on_the_track_leads_to_where_its_knob_then_stands(
+    width: int, end: float, share: float
+) -> None:
+    cell = track_cell(share * end, end, width)
+    assert 0 <= cell < width
+    assert track_cell(track_time(cell, end, width), end, width) == cell
+
+
+def test_a_flag_does_not_hide_the_point_that_begins_with_it() -> None:
+    marks = [Mark(10, "point", "c=4"), Mark(50, "flag", "x"), Mark(50.001, "point", "c=8")]
+    signs = [text for _, text, _ in marks_line(marks, 100.0, 100)]
+    assert signs == ["▲ c=4", "⚑", "▲ c=8"]
+
+
+def test_times_keep_their_width_and_speeds_are_read_as_people_write_them() -> None:
+    assert time_text(3725.9) == "1:02:05"
+    assert len(time_text(0)) == len(time_text(35999))
+    assert [speed_text(s) for s in (0.25, 0.5, 1, 64)] == ["1/4×", "1/2×", "1×", "64×"]
+
+
+# --- workers ---
+
+
+def worker(name: str, role: str, t: float = 0.0, **more: object) -> list[ev.Event]:
+    return [
+        ev.ProcessState(
+            run="1", process=name, node="n1", status="ready", role=role, t=t,
+        ),
+        ev.WorkerSampled(run="1", process=name, node_t=t, t=t, running=3.0, kv_usage=0.5),
+    ]  # fmt: skip
+
+
+def test_rows_keep_their_order_and_count_like_people() -> None:
+    names = [("D10", "decode"), ("router", "router"), ("D2", "decode"), ("P1", "prefill")]
+    events = [e for name, role in names for e in worker(name, role)]
+    assert [row.key for row in worker_rows(fold(events), 1.0)] == ["P1", "D2", "D10", "router"]
+
+
+def test_silent_is_not_down_and_neither_is_well() -> None:
+    events = worker("P1", "prefill", t=10.0)
+    state = fold(events)
+    assert worker_rows(state, 12.0)[0].cells[1].text == "ready"
+    assert worker_rows(state, 30.0)[0].cells[1].text == "stale 20 s"
+    lost = ev.NodeLink(node="n1", status="lost")
+    assert worker_rows(fold([lost], state), 30.0)[0].cells[1].text == "no link n1"
+
+
+def test_what_was_not_sampled_is_a_dash_and_not_a_zero() -> None:
+    (row,) = worker_rows(fold(worker("D1", "decode")), 1.0)
+    texts = {cell.text for cell in row.cells}
+    assert "3" in texts
+    assert "50.0" in texts
+    waiting, preemptions = row.cells[5], row.cells[7]
+    assert waiting.text == preemptions.text == "-"
+
+
+def test_a_failed_worker_says_why() -> None:
+    failed = ev.ProcessState(
+        run="1", process="P1", node="n1", status="failed", role="prefill", last_log="a\nout of mem"
+    )
+    (row,) = worker_rows(fold([failed]), 1.0)
+    assert row.cells[-1].text == "out of mem"
+
+
+# --- pairs ---
+
+
+def request(index: int, prefill: str, decode: str, point: str = "conc4") -> ev.RequestFinished:
+    return ev.RequestFinished(
+        run="1", point=point, index=index, phase="window", sent_node_t=0.0, ttft_ms=400.0,
+        e2el_ms=2000.0, prefill=prefill, decode=decode,
+    )  # fmt: skip
+
+
+def at_point(*more: ev.Event) -> State:
+    begin = ev.PointState(run="1", point="conc4", status="warmup")
+    return fold([OPENED, ev.RunState(run="1", status="launching"), begin, *more])
+
+
+def test_pairs_are_of_this_point_only() -> None:
+    requests = [request(1, "P1", "D1"), request(2, "P1", "D2", "conc8"), request(3, "P1", "D1")]
+    found = pairs_of(at_point(), requests)
+    assert found.counts == {("P1", "D1"): 2}
+    assert "last 2 requests" in found.of
+
+
+def test_a_matrix_that_does_not_fit_says_so() -> None:
+    counts = {(f"P{p}", f"D{d}"): p * d for p in range(1, 9) for d in range(1, 9)}
+    lines = matrix(Pairs(counts, "c=4, window"), 30, 6)
+    assert all(len(text_of([line])) <= 30 for line in lines)
+    assert len(lines) <= 6
+    assert "…" in text_of(lines)
+
+
+def test_a_pair_that_never_was_is_shown() -> None:
+    lines = matrix(Pairs({("P1", "D1"): 5, ("P2", "D2"): 5}, "c=4"), 30, 6)
+    assert text_of(lines).count("·") == 2
+
+
+# --- where a TTFT went ---
+
+
+def test_stages_that_nobody_saw_are_unknown() -> None:
+    text = text_of(waterfall(at_point(), request(7, "P1", "D2"), 0, 60, 14))
+    assert "#7" in text
+    assert "P1 → D2" in text
+    assert "400 ms" in text
+    assert "1,600 ms to the last token" in text
+    for stage in UNSEEN:
+        assert any(stage in line and "not recorded" in line for line in text.splitlines())
+
+
+def test_where_there_is_less_room_they_are_still_named() -> None:
+    lines = waterfall(at_point(), request(7, "P1", "D2"), 0, 50, 8)
+    assert len(lines) <= 8
+    assert "D queue" in text_of(lines)
+
+
+# --- points ---
+
+
+@given(st.integers(0, 29), st.integers(30, 120))
+def test_the_point_under_way_is_always_in_sight(at: int, width: int) -> None:
+    points = tuple(f"conc{i}" for i in range(1, 31))
+    opened = ev.SessionOpened(
+        session="s", experiment="e", cluster="c", model="m", simulated=True,
+        runs=(plan("1", "8xtp1", points),),
+    )  # fmt: skip
+    state = fold(
+        [
+            opened,
+            ev.RunState(run="1", status="launching"),
+            ev.PointState(run="1", point=points[at], status="warmup"),
+        ]
+    )
+    text = text_of([strip(state, width)])
+    assert f"c={at + 1}" in text.split()
+    assert len(text) <= width
