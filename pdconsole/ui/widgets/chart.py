@@ -137,6 +137,8 @@ class Chart(Widget, can_focus=True):
 
     def set_series(self, series: Sequence[SeriesStyle]) -> None:
         """Other series from now on."""
+        if tuple(series) == self._look.series:
+            return
         self._look = msgspec.structs.replace(self._look, series=tuple(series))
         self._styles = None
         self._forget()
