@@ -25,12 +25,12 @@ SEVERITY = {"fail": 0, "warn": 1, "unknown": 2, "ok": 3}
 MARKS = {"ok": "✓ ok", "warn": "! warn", "fail": "✗ fail", "unknown": "? unknown"}
 
 COLUMNS = (
-    Column("node", "node", 12),
-    Column("check", "check", 18),
+    Column("node", "node", 9),
+    Column("check", "check", 16),
     Column("verdict", "verdict", 9),
-    Column("value", "value", 28, flex=2),
-    Column("threshold", "threshold", 18, flex=1, priority=6),
-    Column("advice", "advice", 30, flex=3, priority=5),
+    Column("value", "value", 20, flex=2),
+    Column("threshold", "threshold", 12, flex=1, priority=6),
+    Column("advice", "advice", 20, flex=3, priority=5),
 )
 
 

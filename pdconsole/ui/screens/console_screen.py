@@ -12,7 +12,7 @@ from textual.widgets import Static
 
 from pdconsole.model.state import State
 from pdconsole.ui.actions import Action, hints
-from pdconsole.ui.widgets.frame_lines import FrameLine, Piece, fitting, spread
+from pdconsole.ui.widgets.frame_lines import FrameLine, NoticeLine, Piece, fitting, spread
 from pdconsole.ui.widgets.parts import actions_on, bindings_of
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class ConsoleScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         yield FrameLine(id="top")
         yield from self.compose_body()
-        yield FrameLine(id="notice")
+        yield NoticeLine(id="notice")
         yield FrameLine(id="hints")
         yield Static(id="too-small", markup=False)
 
@@ -69,7 +69,7 @@ class ConsoleScreen(Screen[None]):
         width = self.size.width
         console = self.console
         self.query_one("#top", FrameLine).say(console.top_line(width))
-        notice = self.query_one("#notice", FrameLine)
+        notice = self.query_one("#notice", NoticeLine)
         notice.display = bool(console.notice)
         notice.say(console.notice_line())
         self.query_one("#hints", FrameLine).say(self._hints(width))

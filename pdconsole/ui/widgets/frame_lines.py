@@ -91,6 +91,23 @@ class FrameLine(Widget):
                 return
 
 
+class NoticeLine(FrameLine):
+    """A sentence, as many lines as it needs; a click takes it away."""
+
+    DEFAULT_CSS = """
+    NoticeLine { height: auto; max-height: 5; text-wrap: wrap; }
+    """
+
+    def say(self, pieces: Sequence[Piece]) -> None:
+        if tuple(pieces) != self._pieces:
+            super().say(pieces)
+            self.refresh(layout=True)
+
+    async def on_click(self, event: events.Click) -> None:
+        event.stop()
+        await self.app.run_action("app.dismiss")
+
+
 def spread(left: Sequence[Piece], right: Sequence[Piece], room: int) -> list[Piece]:
     """`left` at the left, `right` at the right; where both do not fit, `right` goes."""
     width = sum(cell_len(p.text) for p in left)
