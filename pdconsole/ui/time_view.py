@@ -6,6 +6,7 @@ import msgspec
 
 DEFAULT_SPAN_S = 120.0
 SHORTEST_S = 2.0
+YOUNGEST_S = 15.0
 ZOOM = 2.0
 PAN = 0.25
 
@@ -17,22 +18,32 @@ class TimeView(msgspec.Struct, frozen=True):
     end: float | None = None
 
     def window(self, t: float) -> tuple[float, float]:
-        """(t0, t1) at position `t`; the session begins at 0, and the window no earlier."""
-        t1 = max(t if self.end is None else self.end, self.span_s)
-        return t1 - self.span_s, t1
+        """(t0, t1) at position `t`; the session begins at 0, and the window no earlier.
+
+        While a session is younger than the span it is shown whole, with room to grow: the window is
+        halved until it would no longer hold it.
+        """
+        if self.end is not None:
+            return self.end - self.span_s, self.end
+        if t >= self.span_s:
+            return t - self.span_s, t
+        span = self.span_s
+        while span / 2 >= max(t, YOUNGEST_S):
+            span /= 2
+        return 0.0, span
 
     def zoomed(self, t: float, factor: float, longest_s: float) -> TimeView:
         """`factor` times as long, around its middle; around its end while it moves on."""
-        span = min(max(self.span_s * factor, SHORTEST_S), max(longest_s, DEFAULT_SPAN_S))
+        t0, t1 = self.window(t)
+        span = min(max((t1 - t0) * factor, SHORTEST_S), max(longest_s, DEFAULT_SPAN_S))
         if self.end is None:
             return TimeView(span)
-        t0, t1 = self.window(t)
-        return TimeView(span).showing((t0 + t1 - span) / 2, (t0 + t1 + span) / 2, t)
+        return self.showing((t0 + t1 - span) / 2, (t0 + t1 + span) / 2, t)
 
     def panned(self, t: float, share: float) -> TimeView:
         """On by a share of its length, back where negative; at `t` it moves on with it again."""
         t0, t1 = self.window(t)
-        by = share * self.span_s
+        by = share * (t1 - t0)
         return self.showing(t0 + by, t1 + by, t)
 
     def showing(self, t0: float, t1: float, t: float) -> TimeView:

@@ -59,14 +59,23 @@ def test_a_view_never_shows_what_was_before_the_session_nor_beyond_now(
             view = view.showing(value, value + 30, t)
         t0, t1 = view.window(t)
         assert t0 >= -1e-9
-        assert t1 - t0 == pytest.approx(view.span_s)
+        assert t1 - t0 <= view.span_s + 1e-9
         assert t1 <= max(t, view.span_s) + 1e-9
+        assert view.end is not None or t1 >= t
 
 
 def test_a_view_that_is_panned_stays_and_one_that_reaches_now_moves_on() -> None:
     held = TimeView(60.0).panned(300.0, -0.5)
     assert held.window(300.0) == held.window(310.0) == (210.0, 270.0)
     assert held.panned(300.0, 1.0).window(310.0) == (250.0, 310.0)
+
+
+def test_a_young_session_is_shown_whole_with_room_to_grow() -> None:
+    view = TimeView(120.0)
+    assert [view.window(t) for t in (0, 14, 16, 59, 61, 130)] == [
+        *((0, 15), (0, 15), (0, 30), (0, 60), (0, 120), (10, 130)),
+    ]
+    assert view.zoomed(16.0, 0.5, 600.0).window(16.0) == (1, 16)
 
 
 # --- layout ---

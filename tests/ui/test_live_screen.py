@@ -264,7 +264,7 @@ async def test_what_is_below_takes_turns(tmp_path: Path, recording: Recording) -
 
 async def test_zoom_and_pan_move_all_charts(tmp_path: Path, recording: Recording) -> None:
     async with console(tmp_path, recording.clock, at=40.0) as shown:
-        await shown.press("space", "plus", "plus", "plus")
+        await shown.press("space", "plus", "plus")
         assert shown.screen.view.window(40.0) == (25.0, 40.0)
         await shown.press("H")
         assert "held" in shown.text

@@ -181,7 +181,8 @@ class LiveScreen(ReplayScreen):
 
     def _span_text(self) -> str:
         held = " held" if self.view.end is not None else ""
-        span = self.view.span_s
+        t0, t1 = self.view.window(self.console.t)
+        span = t1 - t0
         return f"{span / 60:.3g} min{held}" if span >= 60 else f"{span:.3g} s{held}"
 
     def _now(self, history: SessionHistory, t: float) -> float:

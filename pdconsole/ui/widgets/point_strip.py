@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from rich.cells import cell_len
 
@@ -49,19 +50,24 @@ def headline(state: State, width: int) -> list[Piece]:
         return [Piece(" nothing was launched yet", "muted")]
     number = next(i for i, r in enumerate(state.runs, 1) if r.id == run.id)
     plan = run.plan
-    left = [
-        Piece(f" {number}/{len(state.runs)} ", "muted"),
-        Piece(layout_name(plan.layout), "text", bold=True),
-        Piece(f"  {plan.strategy} on {plan.network}", "muted"),
-        Piece(f"  {plan.input_len}:{plan.output_len} {plan.mode}", "muted"),
+    about = [
+        [Piece(f" {number}/{len(state.runs)} ", "muted")],
+        [Piece(layout_name(plan.layout), "text", bold=True)],
+        [Piece(f"  {plan.strategy} on {plan.network}", "muted")],
+        [Piece(f"  {plan.input_len}:{plan.output_len} {plan.mode}", "muted")],
     ]
-    left += [Piece("  "), *_doing(state, run)]
-    while len(left) > 3 and sum(cell_len(p.text) for p in left) > width - 1:
-        left.pop(2)
-    room = width - sum(cell_len(p.text) for p in left) - 2
+    doing = [Piece("  "), *_doing(state, run)]
+    while len(about) > 2 and _cells([*chain(*about), *doing]) > width - 1:
+        about.pop()
+    left = [*chain(*about), *doing]
+    room = width - _cells(left) - 2
     forms = (_numbers(state, brief=False), _numbers(state, brief=True))
-    right = next((f for f in forms if sum(cell_len(p.text) for p in f) <= room), [])
+    right = next((f for f in forms if _cells(f) <= room), [])
     return spread(left, right, width)
+
+
+def _cells(pieces: Iterable[Piece]) -> int:
+    return sum(cell_len(p.text) for p in pieces)
 
 
 def _doing(state: State, run: RunView) -> list[Piece]:
@@ -122,7 +128,7 @@ def strip(state: State, width: int) -> list[Piece]:
 
 
 def _width(pieces: Sequence[Piece]) -> int:
-    return sum(cell_len(p.text) for p in pieces) + 2
+    return _cells(pieces) + 2
 
 
 def _in_sight(widths: Sequence[int], at: int, room: int) -> tuple[int, int]:
