@@ -107,6 +107,8 @@ def test_an_open_window_counts_what_is_scheduled_in_it_whenever_it_finishes() ->
     assert window.on_over(START + 7, START + 5.1, 100.0) == "window"
     window.on_time(START + 15.2)
     assert (window.t0, window.t1, window.phase) == (START + 5, START + 15, "drain")
+    assert window.awaits(START + 15)
+    assert not window.awaits(START + 15.1)
     assert window.on_over(START + 99, START + 15, None) == "window"
     assert window.on_over(START + 99, START + 15.1, 100.0) == "drain"
 

@@ -14,7 +14,7 @@ from pdconsole.agent.drive.pacing import (
     until_enough,
 )
 from pdconsole.agent.drive.prompts import Bodies, Prompts
-from pdconsole.agent.drive.report import Outcome, Report, Tally
+from pdconsole.agent.drive.report import Outcome, Report, Tally, Tick
 from pdconsole.agent.drive.spec import DriveSpec
 from pdconsole.agent.drive.streams import Flight, Streams
 from pdconsole.agent.drive.target import DriveError, Target
@@ -54,9 +54,8 @@ class PointDrive:
         prompts = Prompts(spec.seed, spec.input_len, spec.vocab)
         self._bodies = Bodies(prompts, spec.model)
         self._streams = Streams(targets, timeout_s=spec.timeout_s, wake_fd=wake_fd)
-        self._unseen_tokens = 0  # in this tick, of events that held several
         self._sent = 0
-        self._tick = Tally()
+        self._tick = Tick()
         self._counted = Tally()  # the requests that count
         self._prompt_mismatches = self._output_mismatches = self._without_usage = 0
         self._errors_in_a_row = 0
@@ -85,7 +84,7 @@ class PointDrive:
         phase = "warmup"
         self._tick_from, self._tick_cpu = monotonic(), process_time()
         while not self._stop.requested:
-            if window.phase != "drain":
+            if self._keeps_load_up(pacing, window):
                 self._send_due(pacing, window)
             window.on_time(monotonic())
             while phase != window.phase:
@@ -98,13 +97,21 @@ class PointDrive:
             until = [self._tick_from + TICK_S, window.deadline]
             if phase == "drain":
                 until.append((window.t1 or now) + self._spec.drain_timeout_s)
-            elif window.budget is None or self._sent < window.budget:
+            within_budget = window.budget is None or self._sent < window.budget
+            if within_budget and self._keeps_load_up(pacing, window):
                 until.append(pacing.due)
             for flight in self._streams.run(min(t for t in until if t is not None)):
                 self._over(flight, pacing, window)
         for flight in self._streams.flush():
             self._over(flight, pacing, window)
         self._finish(window, phase)
+
+    def _keeps_load_up(self, pacing: Pacing, window: Window) -> bool:
+        if window.phase != "drain":
+            return True
+        oldest = self._streams.oldest
+        times = (pacing.due, oldest.scheduled if oldest else None)
+        return any(window.awaits(t) for t in times if t is not None)
 
     def _send_due(self, pacing: Pacing, window: Window) -> None:
         now = monotonic()
@@ -127,7 +134,9 @@ class PointDrive:
 
     @property
     def _cached_prompts(self) -> int:
-        return self._spec.concurrency or OPEN_LOOP_CACHED_PROMPTS
+        """As many for each target, so that all get the same load."""
+        least = self._spec.concurrency or OPEN_LOOP_CACHED_PROMPTS
+        return -(-least // len(self._targets)) * len(self._targets)
 
     def _fill_prefix_caches(self) -> None:
         """Send every prompt once, so that what follows finds its prefix in the cache."""
@@ -162,12 +171,10 @@ class PointDrive:
         answer, spec = flight.answer, self._spec
         self._report.request(flight, outcome, phase)
         self._tick.add(outcome)
-        self._tick.add_late(outcome.late_ms)
         # Where events hold several tokens, the server's count makes up for what was not seen.
-        self._unseen_tokens += max(0, outcome.output_tokens - answer.token_events)
+        self._tick.unseen_tokens += max(0, outcome.output_tokens - answer.token_events)
         if phase == "window":
             self._counted.add(outcome)
-            self._counted.add_late(outcome.late_ms)
         if outcome.error:
             if phase != "drain":
                 self._first_error = self._first_error or outcome.error
@@ -205,20 +212,19 @@ class PointDrive:
         return False
 
     def _report_tick(self, now: float, phase: str) -> None:
-        cpu, tally = process_time(), self._tick
+        cpu, tick = process_time(), self._tick
         token_events, itl = self._streams.take_arrivals()
         self._report.tick(
-            tally,
+            tick,
             itl,
             node_t=round(now, 6),
             dt_s=round(now - self._tick_from, 6),
             phase=phase,
             in_flight=self._streams.in_flight,
-            output_tokens=token_events + self._unseen_tokens,
+            output_tokens=token_events + tick.unseen_tokens,
             cpu_pct=_percent(cpu - self._tick_cpu, now - self._tick_from),
         )
-        self._tick, self._tick_from, self._tick_cpu = Tally(), now, cpu
-        self._unseen_tokens = 0
+        self._tick, self._tick_from, self._tick_cpu = Tick(), now, cpu
 
     def _finish(self, window: Window, phase: str) -> None:
         now = monotonic()

@@ -28,23 +28,35 @@ class Tally:
     """Requests that are over, added up. `completed` leaves errors out."""
 
     def __init__(self) -> None:
-        self.sent = self.completed = self.errors = 0
+        self.completed = self.errors = 0
         self.input_tokens = self.output_tokens = 0
         self.late = Histogram()
         self.worst_late_ms = 0.0
-        self.ttft, self.tpot, self.e2el = Histogram(), Histogram(), Histogram()
-
-    def add_late(self, late_ms: float) -> None:
-        self.late.add(late_ms)
-        self.worst_late_ms = max(self.worst_late_ms, late_ms)
 
     def add(self, outcome: Outcome) -> None:
+        self.late.add(outcome.late_ms)
+        self.worst_late_ms = max(self.worst_late_ms, outcome.late_ms)
         if outcome.error:
             self.errors += 1
             return
         self.completed += 1
         self.input_tokens += outcome.input_tokens
         self.output_tokens += outcome.output_tokens
+
+
+class Tick(Tally):
+    """A second's requests, with their latencies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent = 0
+        self.unseen_tokens = 0  # of events that held several
+        self.ttft, self.tpot, self.e2el = Histogram(), Histogram(), Histogram()
+
+    def add(self, outcome: Outcome) -> None:
+        super().add(outcome)
+        if outcome.error:
+            return
         for histogram, value in (
             (self.ttft, outcome.ttft_ms),
             (self.tpot, outcome.tpot_ms),
@@ -139,22 +151,22 @@ class Report:
             decode_addr=decode,
         )
 
-    def tick(self, tally: Tally, itl: Histogram, **fields: Any) -> None:
+    def tick(self, tick: Tick, itl: Histogram, **fields: Any) -> None:
         self._gaps.flush()
         histograms: Dict[str, List[List[int]]] = {
-            "ttft": tally.ttft.pairs(),
-            "tpot": tally.tpot.pairs(),
+            "ttft": tick.ttft.pairs(),
+            "tpot": tick.tpot.pairs(),
             "itl": itl.pairs(),
-            "e2el": tally.e2el.pairs(),
+            "e2el": tick.e2el.pairs(),
         }
         self.emit(
             "tick",
             **fields,
-            sent=tally.sent,
-            finished=tally.completed,
-            errors=tally.errors,
-            input_tokens=tally.input_tokens,
-            late_ms=_ms(tally.worst_late_ms),
+            sent=tick.sent,
+            finished=tick.completed,
+            errors=tick.errors,
+            input_tokens=tick.input_tokens,
+            late_ms=_ms(tick.worst_late_ms),
             **histograms,
         )
 

@@ -17,7 +17,7 @@ from pdconsole.agent.drive.reading import Odd, Read, Source, parse, take_reads
 from pdconsole.agent.drive.target import Target, reason_of
 from pdconsole.agent.drive.timer import Timer
 
-ROUNDS_A_FOLD = 8  # rounds of reading after which one answer's stamps are made into gaps
+ROUNDS_A_FOLD = 16  # rounds of reading after which one answer's stamps are made into gaps
 OVER_AT_ONCE = 4  # handed out between two rounds of reading: each costs its receiver some 0.1 ms
 
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
@@ -99,6 +99,11 @@ class Streams:
     @property
     def in_flight(self) -> int:
         return len(self._flights)
+
+    @property
+    def oldest(self) -> Optional[Flight]:
+        """The one in flight that was sent first."""
+        return next(iter(self._flights), None)
 
     def send(self, flight: Flight) -> None:
         """Send on an idle connection, or a new one. `sent` is stamped before either."""

@@ -27,6 +27,9 @@ class Window(Protocol):
     def on_over(self, t: float, scheduled: float, e2el_ms: Optional[float]) -> str:
         """A request was over at `t`, with its E2EL or None if it failed; the phase it counts in."""
 
+    def awaits(self, scheduled: float) -> bool:
+        """Whether the load is kept up, after the window, until this request is over."""
+
 
 class ClosedWindow:
     """Opens at a completion and closes at one, after whole rounds of `concurrency`.
@@ -91,6 +94,9 @@ class ClosedWindow:
         if enough and elapsed >= self._min_s and self._finished % self._concurrency == 0:
             self.phase, self.t1 = "drain", t
 
+    def awaits(self, scheduled: float) -> bool:
+        return False
+
 
 class OpenWindow:
     """Opens and closes by the clock; the requests that are scheduled in it count.
@@ -134,6 +140,10 @@ class OpenWindow:
                 self.phase, self.t1 = "drain", t
         return "window"
 
+    def awaits(self, scheduled: float) -> bool:
+        """All that count: in a server that empties, the last of them would be too fast."""
+        return self.t1 is not None and scheduled <= self.t1
+
 
 class WholeWindow:
     """The field's older way: a number of requests, and the window is the run."""
@@ -162,6 +172,9 @@ class WholeWindow:
         if not self._left:
             self.phase, self.t1 = "drain", t
         return "window"
+
+    def awaits(self, scheduled: float) -> bool:
+        return False
 
 
 class Interval:
