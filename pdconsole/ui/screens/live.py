@@ -10,6 +10,7 @@ import msgspec
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Container, Horizontal
+from textual.timer import Timer
 from textual.widgets import Static
 
 from pdconsole.model.events import RequestFinished
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pdconsole.ui.session_source import SessionHistory
 
 REQUESTS = 200  # so many of the last ones are looked at
+CURSOR_FOLLOWS_S = 0.1
 SAMPLE_GAP_S = 3.0  # lines are joined over less than this
 
 _NAME = "live"
@@ -85,6 +87,7 @@ class LiveScreen(ReplayScreen):
         self._back = 0  # requests before the last one
         self._arrangement: Arrangement | None = None
         self._cursor_t: float | None = None
+        self._cursor_timer: Timer | None = None
         self._plans: dict[str, ChartPlan] = {}
         self._data: dict[str, ChartData] = {}
         self._planned_for: object = None
@@ -167,6 +170,7 @@ class LiveScreen(ReplayScreen):
         now = self._now(history, t)
         self._refresh_under(history, t, now, state)
         self._refresh_charts(history, t, now, state)
+        self._share_cursor()
 
     def _strip(self, state: State, width: int) -> list[Piece]:
         a = self._arrangement
@@ -322,12 +326,21 @@ class LiveScreen(ReplayScreen):
         self._seek(message.t)
 
     def on_chart_cursor(self, message: Chart.Cursor) -> None:
-        """The other charts have it at the same time."""
+        """The other charts follow a moment later: a mouse passing over would redraw them all at
+        each cell."""
         self._cursor_t = message.t
+        if self._cursor_timer is None:
+            self._cursor_timer = self.set_timer(CURSOR_FOLLOWS_S, self._share_cursor)
+
+    def _share_cursor(self) -> None:
+        if self._cursor_timer is None:
+            return
+        self._cursor_timer.stop()
+        self._cursor_timer = None
         for name in self.shown_charts:
             data = self._data.get(name)
             if data is not None:
-                self._data[name] = msgspec.structs.replace(data, cursor_t=message.t)
+                self._data[name] = msgspec.structs.replace(data, cursor_t=self._cursor_t)
                 self.query_one(f"#chart-{name}", Chart).show(self._data[name])
 
     # --- what is shown where ---

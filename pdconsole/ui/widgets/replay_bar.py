@@ -56,7 +56,7 @@ class ReplayBar(Widget):
         self._now = _EMPTY
         self._marks: tuple[TrackMark, ...] = ()
         self._flags = 0
-        self._dragging = False
+        self._dragged_to: int | None = None
 
     def show(self, now: Playback, marks: Sequence[TrackMark]) -> None:
         """`marks` are those of the whole recording."""
@@ -138,21 +138,21 @@ class ReplayBar(Widget):
     def on_mouse_down(self, event: events.MouseDown) -> None:
         begin, width = self.track
         if begin <= event.x < begin + width:
-            self._dragging = True
             self.capture_mouse()
             self._seek_to(event.x)
         elif event.x < begin:
             self.post_message(self.Toggle())
 
     def on_mouse_move(self, event: events.MouseMove) -> None:
-        if self._dragging:
+        if self._dragged_to not in (None, event.x):
             self._seek_to(event.x)
 
     def on_mouse_up(self, _event: events.MouseUp) -> None:
-        if self._dragging:
-            self._dragging = False
+        if self._dragged_to is not None:
+            self._dragged_to = None
             self.release_mouse()
 
     def _seek_to(self, x: int) -> None:
+        self._dragged_to = x
         begin, width = self.track
         self.post_message(self.Seek(track_time(x - begin, self._now.end_t, width)))

@@ -12,6 +12,7 @@ import msgspec
 from rich.cells import cell_len
 
 from pdconsole.model.events import RequestFinished
+from pdconsole.model.layout import parse_layout
 from pdconsole.model.state import State
 from pdconsole.ui.lines import point_name
 from pdconsole.ui.widgets.frame_lines import Piece
@@ -21,6 +22,7 @@ UNSEEN = (
     *("router", "P queue", "prefill", "transfer post", "transfer", "D queue"),
     "first decode step",
 )
+UNSEEN_COLLOCATED = ("router", "queue", "prefill", "first decode step")
 _LABEL = 12
 _VALUE = 10
 LEAST_BAR = 6
@@ -57,19 +59,25 @@ def waterfall(
     bars = [Bar("request", request.ttft_ms, request.e2el_ms), *percentile_bars(state)]
     longest = max((b.ttft_ms or 0.0 for b in bars), default=0.0)
     room = max(width - _LABEL - _VALUE - 1, LEAST_BAR)
+    unseen = UNSEEN if _is_pd(state, request) else UNSEEN_COLLOCATED
     lines = [_about(request, back)]
     lines += [_bar(bar, longest, room) for bar in bars]
     if height > len(lines) + 1:  # what is unknown comes first
         lines += _rest(request)
     room_left = height - len(lines)
-    if room_left >= len(UNSEEN):
+    if room_left >= len(unseen):
         lines += [
-            [Piece(f"  {name:<20}", "muted"), Piece("? not recorded", "unknown")] for name in UNSEEN
+            [Piece(f"  {name:<20}", "muted"), Piece("? not recorded", "unknown")] for name in unseen
         ]
     elif room_left > 0:
-        text = f"? not recorded: {', '.join(UNSEEN)}"
+        text = f"? not recorded: {', '.join(unseen)}"
         lines += [[Piece(part, "unknown")] for part in _wrapped(text, width)[:room_left]]
     return lines
+
+
+def _is_pd(state: State, request: RequestFinished) -> bool:
+    run = state.run(request.run)
+    return run is None or parse_layout(run.plan.layout).is_pd
 
 
 def _about(request: RequestFinished, back: int) -> list[Piece]:
