@@ -50,10 +50,10 @@ CHARTS = (
     ChartEntry("throughput", "Throughput", "Input, output and all tokens a second"),
     ChartEntry("load", "In flight", "Requests in flight, running and queued"),
     ChartEntry("kv", "KV cache", "KV-cache use by replica"),
-    ChartEntry("nixl", "NIXL", "KV transfers by decode replica: on the wire, and per transfer"),
+    ChartEntry("nixl", "NIXL", "KV transfers by decode replica: on the wire, per transfer"),
     ChartEntry("itl", "ITL", "Inter-token latency"),
     ChartEntry("requests", "Requests/s", "Finished requests a second"),
-    ChartEntry("nic", "NIC", "Bytes a second through each node's NICs, by their own counters"),
+    ChartEntry("nic", "NIC", "Through each node's NICs, by their own counters"),
 )
 
 

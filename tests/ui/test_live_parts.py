@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,9 +11,10 @@ from recorded_session import OPENED, plan
 from pdconsole.journal.marks import Mark
 from pdconsole.model import events as ev
 from pdconsole.model.state import State, fold
+from pdconsole.ui.app import ConsoleApp
 from pdconsole.ui.live_charts import CHARTS, plan_charts
 from pdconsole.ui.live_layout import arrange, page_of, pages
-from pdconsole.ui.live_lines import named
+from pdconsole.ui.live_lines import current_values, failure_marks, named
 from pdconsole.ui.replay_track import (
     marks_line,
     parse_position,
@@ -21,7 +23,9 @@ from pdconsole.ui.replay_track import (
     track_cell,
     track_time,
 )
+from pdconsole.ui.screens.live import LiveScreen
 from pdconsole.ui.time_view import TimeView
+from pdconsole.ui.widgets.chart_data import Samples
 from pdconsole.ui.widgets.pair_matrix import Pairs, matrix, pairs_of
 from pdconsole.ui.widgets.point_strip import strip
 from pdconsole.ui.widgets.ttft_waterfall import UNSEEN, waterfall
@@ -145,6 +149,34 @@ def test_marks_are_named_as_on_screens_and_odd_ones_left_alone() -> None:
     assert [mark.text for mark in named(marks)] == [
         *("c=8, attempt 2", "1P-TP2 + 2D-TP2 failed: no GPU", "run 7", "conc8 is slow"),
     ]
+
+
+def test_transfers_that_begin_to_fail_are_marked_once() -> None:
+    class OneSeries:
+        def series(self, key: str, t0: float, t1: float, columns: int) -> Samples:
+            high = np.array([np.nan, 0.0, 2.0, 3.0, 0.0, 1.0])
+            return Samples(np.arange(6.0), high, high)
+
+    marks = failure_marks(OneSeries(), 0.0, 6.0, 6)  # type: ignore[arg-type]
+    assert [(mark.t, mark.kind) for mark in marks] == [(2.0, "flag"), (5.0, "flag")]
+
+
+def test_a_line_that_ended_a_while_ago_has_no_value_now() -> None:
+    line = Samples(np.arange(4.0), np.zeros(4), np.array([1.0, 2.0, 3.0, np.nan]))
+    assert current_values({"a": line}, 4.0) == {"a": 3.0}
+    assert current_values({"a": line}, 9.0) == {}
+
+
+# --- actions ---
+
+
+def test_every_action_has_a_method_and_keys_that_mean_one_thing() -> None:
+    keys: dict[str, str] = {}
+    for action in (*LiveScreen.ACTIONS, *ConsoleApp.ACTIONS):
+        owner = ConsoleApp if action in ConsoleApp.ACTIONS else LiveScreen
+        assert hasattr(owner, f"action_{action.method.partition('(')[0]}")
+        for key in action.keys:
+            assert keys.setdefault(key, action.id) == action.id
 
 
 # --- replay bar ---

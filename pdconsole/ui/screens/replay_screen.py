@@ -174,10 +174,13 @@ class ReplayScreen(ConsoleScreen):
         if clock is None or history is None:
             return
         kinds: Sequence[str] = EVENTS if what == "event" else (what,)
-        grace = BACK_GRACE_S * max(clock.speed, 1.0) if back and clock.playing else 0.0
-        mark = history.next_mark(clock.t - grace, kinds, back=back)
+        t = clock.t
+        mark = history.next_mark(t, kinds, back=back)
+        if back and clock.playing and mark is not None:
+            grace = BACK_GRACE_S * max(clock.speed, 1.0)
+            mark = history.next_mark(t - grace, kinds, back=True) or mark
         if mark is None:
-            self.console.say(f"no {what} {'before' if back else 'after'} {time_text(clock.t)}")
+            self.console.say(f"no {what} {'before' if back else 'after'} {time_text(t)}")
             return
         clock.seek(mark.t)
         self.go_on()

@@ -23,7 +23,9 @@ class SeekPrompt(ModalScreen[float | None]):
         width: 62; height: auto; background: $surface; padding: 1 2;
         border: round $role-accent; border-title-color: $role-accent;
     }
-    SeekPrompt Input { border: none; height: 1; padding: 0; background: $panel; }
+    SeekPrompt Input, SeekPrompt Input:focus {
+        border: none; height: 1; padding: 0 1; background: $panel;
+    }
     SeekPrompt Static { height: auto; color: $role-muted; margin-top: 1; }
     """
     BINDINGS: ClassVar = [Binding("escape", "leave", "Stay here")]

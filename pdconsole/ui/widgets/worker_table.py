@@ -67,7 +67,8 @@ def _row(view: ProcessView, state: State, t: float) -> Row:
     old = stale_s(view, state, t)
     faint = old is not None or said.status in ("stopped", "failed")
     shown = "muted" if faint else "text"
-    sample = view.sample
+    # What it said last is not so any more once it has been stopped.
+    sample = view.sample if said.status != "stopped" else None
 
     def number(value: float | None, digits: int = 0, role: str = shown) -> Cell:
         return Cell("-" if value is None else f"{value:.{digits}f}", role)
