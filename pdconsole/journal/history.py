@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -26,9 +26,9 @@ __all__ = ["History", "Mark", "MarkKind", "SeriesView"]
 
 # With this many keyframes missing the sidecar is worth writing anew.
 MANY_KEYFRAMES = 16
-# Rows of the last seconds may be missing in the series' sidecar, and some of them speak of the
-# window before them.
-SERIES_LAG_S = 2 * LONGEST_WAIT_S + LIVE_WINDOW_S
+# The rows of so many seconds may be missing in the series' sidecar (a flush comes within a second),
+# and some of them speak of a window before them.
+SERIES_LAG_S = LONGEST_WAIT_S + 1.0 + LIVE_WINDOW_S
 STRETCHES_KEPT = 4
 # Where requests are rare, a table of them is gathered from many stretches.
 FEW_REQUESTS = 32
@@ -66,11 +66,13 @@ class History:
 
         last = len(self._keyframes) - 1
         self._series_fold = SeriesFold()
-        self._catch_up_series(last)
         self._fold = KeyframeFold(
             self._path, self._keyframes[last], self._keyframes.state(last), every=every
         )
-        self._read_on(progress)
+        for _ in self._read_on():
+            if progress is not None:
+                progress(min(1.0, self._fold.offset / self._path.stat().st_size))
+        self._catch_up_series()
         if not self.is_live and self._keyframes.added() >= MANY_KEYFRAMES:
             # A workspace that cannot be written to is looked at all the same.
             with contextlib.suppress(JournalError):
@@ -94,7 +96,8 @@ class History:
         was_live, offset = self.is_live, self._fold.offset
         self.is_live = self._session.is_held()
         self._series.refresh()
-        self._read_on()
+        for events in self._read_on():
+            self._add_rows(events)
         return self._fold.offset != offset or self.is_live != was_live
 
     def latest(self) -> State:
@@ -154,17 +157,18 @@ class History:
         self._series.close()
         self._keyframes.close()
 
-    def _catch_up_series(self, last: int) -> None:
-        """Make the rows that the series' sidecar lacks, up to keyframe `last`."""
+    def _catch_up_series(self) -> None:
+        """Make the rows that the series' sidecar lacks."""
         keyframes = self._keyframes
         start = 0
         if self._series.stored:
-            lag_t = keyframes[keyframes.at_seq(self._series.stored)].t - SERIES_LAG_S
-            start = keyframes.at(lag_t)
+            stored = keyframes.at_seq(self._series.stored)
+            start = keyframes.at(keyframes[stored].t - SERIES_LAG_S)
         for event in _remembered(keyframes.state(start)):
             self._series_fold.row(event)
-        for i in range(start, last):
+        for i in range(start, len(keyframes) - 1):
             self._add_rows(self._read_stretch(i))
+        self._add_rows(self._growing)
 
     def _add_rows(self, events: Iterable[ev.AnyEvent]) -> None:
         for event in events:
@@ -172,18 +176,16 @@ class History:
             if row is not None:
                 self._series.add(row)
 
-    def _read_on(self, progress: Callable[[float], None] | None = None) -> None:
-        size = self._path.stat().st_size
+    def _read_on(self) -> Iterator[list[ev.AnyEvent]]:
+        """Fold what there is now; gives the events as they are read."""
         while events := self._fold.poll():
-            self._add_rows(events)
             self._growing += events
             made = self._fold.keyframe()
             if made is not None:
                 self._keyframes.add(*made)
                 self._marks += made[0].marks
                 self._growing = []
-            if progress is not None:
-                progress(min(1.0, self._fold.offset / size))
+            yield events
         if self.start_wall == 0.0 and self._fold.offset > 0:
             header = read_header(self._path)
             self.start_wall = header.wall - header.t

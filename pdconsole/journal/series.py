@@ -26,8 +26,9 @@ from pdconsole.model.events import Event
 from pdconsole.model.series import SeriesFold, SeriesKey, SeriesRow
 
 BLOCK_ROWS = 256
-# Rows wait this long, in session seconds, for others to share a block with.
-LONGEST_WAIT_S = 10.0
+# Rows wait this long, in session seconds, for others to share a block with: in a recording of days
+# blocks of a few rows would be too many to open quickly. Until then they are in the recording only.
+LONGEST_WAIT_S = 60.0
 
 Numbers: TypeAlias = NDArray[np.float64]
 
