@@ -13,6 +13,8 @@ import net from "node:net";
 
 const periodMs = Math.max(1, Math.round(1000 / Number(process.argv[2] ?? 100)));
 const wheel = Array.from({ length: periodMs }, () => []); // streams by the ms they are due in
+const WRITES_AT_ONCE = 4;
+const due = []; // streams whose next token is to be written now
 let wheelMs = Math.floor(nowMs());
 let nextId = 0;
 let finished = [];
@@ -50,8 +52,10 @@ function openStream(socket, request) {
     completion_tokens: tokens,
   };
   usage.total_tokens = usage.prompt_tokens + tokens;
-  wheel[Math.floor(arrived * 1e3) % periodMs].push({
+  const slot = Math.floor(arrived * 1e3) % periodMs;
+  wheel[slot].push({
     id,
+    slot,
     socket,
     arrived,
     stamps: [],
@@ -72,15 +76,17 @@ function advance(stream) {
   return false;
 }
 
+// Writes are done a few at a time, so that requests that come meanwhile are stamped in time.
 function turn() {
-  const now = Math.floor(nowMs());
-  for (; wheelMs < now; wheelMs++) {
-    const slot = (wheelMs + 1) % periodMs;
-    wheel[slot] = wheel[slot].filter(
-      (stream) => !stream.socket.destroyed && (wheelMs + 1 < stream.notBefore || advance(stream)),
-    );
+  for (const now = Math.floor(nowMs()); wheelMs < now; wheelMs++) {
+    due.push(...wheel[(wheelMs + 1) % periodMs].splice(0));
   }
-  setTimeout(turn, 1);
+  for (const stream of due.splice(0, WRITES_AT_ONCE)) {
+    if (stream.socket.destroyed) continue;
+    if (nowMs() < stream.notBefore || advance(stream)) wheel[stream.slot].push(stream);
+  }
+  if (due.length) setImmediate(turn);
+  else setTimeout(turn, 1);
 }
 
 function answer(socket, request) {

@@ -44,14 +44,16 @@ def take_in(reads: list[bytes], parse_after: int = 1) -> Answer:
     stream = Stream()
     coming = iter(reads)
     answer = stream.answer
-    sources = [None, (lambda _: next(coming), answer, answer.stamps, stream)]
+    sources = [None, (answer, answer.stamps, stream)]
+    ready = [(1, select.EPOLLIN)]
     unparsed: list[Read[Stream]] = []
     odd: list[Odd] = []
     failures: list[Exception] = []
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "read", lambda fd, size: next(coming))
         patch.setattr(reading, "monotonic", map(float, count(1)).__next__)
         for number in range(1, len(reads) + 1):
-            take_reads([(1, select.EPOLLIN)], sources, unparsed, odd)
+            take_reads(lambda _: ready, None, 1, sources, unparsed, odd)
             if number % parse_after == 0 or number == len(reads):
                 parse(unparsed, lambda _, error: failures.append(error))
                 unparsed.clear()

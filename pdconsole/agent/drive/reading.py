@@ -8,6 +8,7 @@ answer's framing as it was. All others wait until a batch has been read, and the
 from __future__ import annotations
 
 import select
+from os import read
 from time import monotonic
 from typing import Callable, Iterable, List, Optional, Protocol, Sequence, Tuple, TypeVar
 
@@ -24,52 +25,55 @@ class Answered(Protocol):
 
 
 Owner = TypeVar("Owner", bound=Answered)
-# Where an answer comes in: recv, the answer, its stamps, whose it is
-Source = Tuple[Callable[[int], bytes], Answer, List[float], Owner]
+Source = Tuple[Answer, List[float], Owner]  # the answer that comes in, its stamps, whose it is
 Read = Tuple[Owner, float, bytes]  # whose, when, what
-
-
 Odd = Tuple[int, int, Optional[str]]  # file descriptor, events, why its connection has ended
 
 
 def take_reads(
-    ready: Iterable[Tuple[int, int]],
+    poll: Callable[[Optional[float]], Iterable[Tuple[int, int]]],
+    timeout_s: Optional[float],
+    rounds: int,
     sources: Sequence[Optional[Source[Owner]]],
     unparsed: List[Read[Owner]],
     odd: List[Odd],
 ) -> None:
-    """Read what epoll says is `ready`, and stamp it. `sources` are by file descriptor.
+    """Read and stamp what `poll` finds ready, for some rounds. `sources` are by file descriptor.
 
     Reads that are no plain token event are appended to `unparsed`, and so are all later ones of
     the same answer until `parse` has taken these in. Whatever is more than data to read is left to
-    `odd`. This loop is all that runs for most tokens: what it costs is what the driver costs.
+    `odd`. After a round that left something there it returns. This loop is all that runs for most
+    tokens: what it costs is what the driver costs.
     """
-    heads = HEADS
-    for fd, mask in ready:
-        source = sources[fd]
-        if source is None or mask != _IN:
-            odd.append((fd, mask, None))
-            continue
-        recv, answer, stamps, owner = source
-        try:
-            data = recv(READ_BYTES)
-        except BlockingIOError:
-            continue
-        except OSError as error:
-            odd.append((fd, mask, reason_of(error)))
-            continue
-        stamp = monotonic()
-        if (
-            data.endswith(answer.plain_end)
-            and data.startswith(heads[len(data)])
-            and data.find(b"\n", 5) == len(data) - 4
-        ):
-            stamps.append(stamp)
-        elif data:
-            answer.plain_end = NOWHERE
-            unparsed.append((owner, stamp, data))
-        else:
-            odd.append((fd, mask, ""))
+    heads, plain_mask = HEADS, _IN
+    for _ in range(rounds):
+        for fd, mask in poll(timeout_s):
+            source = sources[fd]
+            if source is None or mask != plain_mask:
+                odd.append((fd, mask, None))
+                continue
+            try:
+                data = read(fd, READ_BYTES)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                odd.append((fd, mask, reason_of(error)))
+                continue
+            stamp = monotonic()
+            answer, stamps, owner = source
+            if (
+                data.endswith(answer.plain_end)
+                and data.startswith(heads[len(data)])
+                and data.find(b"\n", 5) == len(data) - 4
+            ):
+                stamps.append(stamp)
+            elif data:
+                answer.plain_end = NOWHERE
+                unparsed.append((owner, stamp, data))
+            else:
+                odd.append((fd, mask, ""))
+        if unparsed or odd:
+            return
 
 
 def parse(

@@ -129,22 +129,16 @@ class Streams:
         """
         self._timer.set(min(until, self._expire()))
         self._due = False
-        poll, sources, unparsed, odd = (
-            self._epoll.poll,
-            self._sources,
-            self._unparsed,
-            self._odd,
-        )
-        rounds = 0
         while True:
-            take_reads(poll(0 if self._over else None), sources, unparsed, odd)
-            if odd:
+            timeout_s, rounds = (0.0, 1) if self._over else (None, ROUNDS_A_FOLD)
+            take_reads(
+                self._epoll.poll, timeout_s, rounds, self._sources, self._unparsed, self._odd
+            )
+            if self._odd:
                 self._see_to_odd()
-            if unparsed:
+            if self._unparsed:
                 self._parse()
-            rounds += 1
-            if not rounds % ROUNDS_A_FOLD:
-                self._fold_one()
+            self._fold_one()
             if self._over or self._due or self.woken:
                 break
         over, self._over = self._over[:OVER_AT_ONCE], self._over[OVER_AT_ONCE:]
@@ -295,15 +289,15 @@ class Streams:
             self._write(connection)
         if mask & ~_OUT and connection.flight is flight:
             # What is left to read, or why there is nothing more, as if it were plain data.
-            fd = connection.socket.fileno()
+            plain = [(connection.socket.fileno(), _IN)]
             odd: List[Odd] = []
-            take_reads([(fd, _IN)], self._sources, self._unparsed, odd)
+            take_reads(lambda _: plain, None, 1, self._sources, self._unparsed, odd)
             for _, _, ended in odd:
                 self._lose(connection, ended or "")
 
     def _listen(self, connection: _Connection, flight: Flight) -> None:
         fd, answer = connection.socket.fileno(), flight.answer
-        self._sources[fd] = (connection.socket.recv, answer, answer.stamps, flight)
+        self._sources[fd] = (answer, answer.stamps, flight)
 
     def _write(self, connection: _Connection) -> None:
         interest = _IN
