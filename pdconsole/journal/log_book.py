@@ -23,8 +23,9 @@ from pdconsole.journal.log_lines import LineHeads
 
 PIECE = 1 << 20
 LONGEST = 1 << 16  # bytes shown of a line; the rest of a longer one is told as a number
-ZONE_STEP_S = 900.0
+ZONE_STEP_S = 1800.0
 SLACK_S = 60.0
+SOON_S = 180.0
 _BLOCK = 1 << 16
 _BLOCKS_KEPT = 64
 _NAME = re.compile(r"(?:(?P<run>[^-]+)-)?(?P<process>.+?)(?:\.(?P<start>\d+))?\.log")
@@ -143,23 +144,28 @@ class LogBook:
         self._offset.extend(file.taken + ends - sizes - 1)
         self._length.extend(sizes)
         file.taken += end
-        return end
+        file.lines += count
+        file.worst = max(file.worst, *levels)
+        return len(data)
 
     def _began(self, source: LogSource) -> float:
         return self.run_starts.get(source.run, self._start_wall)
 
     def _shift(self, file: _File, at: float) -> float:
-        """How far a clock that names no zone is from ours: whole quarters of an hour.
+        """How far a clock that names no zone is from ours: whole half hours.
 
-        A process says something soon after its run has begun; where that gives no answer, the
-        other files do.
+        Most processes say something soon after their run has begun. One that keeps still for long
+        has the clock of another file rather than a zone of its own that happens to fit.
         """
         if file.shift is None:
             late = at - self._began(file.source)
-            known = [f.shift for f in self._files if f.shift is not None]
-            fitting = [s for s in known if late - s >= -SLACK_S]
             zone = float(np.floor((late + SLACK_S) / ZONE_STEP_S) * ZONE_STEP_S)
-            file.shift = min(fitting, key=lambda s: late - s) if fitting else zone
+            known = [f.shift for f in self._files if f.shift is not None]
+            nearest = min(
+                (s for s in known if late - s >= -SLACK_S), key=lambda s: late - s, default=zone
+            )
+            soon = late - zone <= SOON_S and late - nearest >= ZONE_STEP_S
+            file.shift = zone if soon else nearest
         return file.shift
 
     def _in_order(self) -> Ids:
@@ -190,11 +196,7 @@ class LogBook:
 
     def counts(self) -> list[tuple[int, int]]:
         """For each source: its lines, and the worst level among them."""
-        source, level = self._source.values, self._level.values
-        lines = np.bincount(source, minlength=len(self._files))
-        worst = np.zeros(len(self._files), np.int64)
-        np.maximum.at(worst, source, level)
-        return [(int(n), int(w)) for n, w in zip(lines, worst, strict=True)]
+        return [(f.lines, f.worst) for f in self._files]
 
     def source_of(self, line: int) -> int:
         return int(self._source.values[line])
@@ -221,12 +223,10 @@ class LogBook:
 
     def find(self, ids: Ids, word: str, start: int, *, back: bool = False) -> Iterator[int | None]:
         """Looks for `word` in `ids` from index `start` on; gives None now and then while it looks,
-        and last the index or -1. Upper case counts only where `word` has some."""
-        exact = word != word.lower()
+        and last the index or -1."""
         step = -1 if back else 1
         for looked, index in enumerate(range(start, -1 if back else len(ids), step), 1):
-            text = self.text(int(ids[index]))
-            if word in (text if exact else text.lower()):
+            if has_word(self.text(int(ids[index])), word):
                 yield index
                 return
             if looked % 2000 == 0:
@@ -261,6 +261,11 @@ class LogBook:
         return found
 
 
+def has_word(text: str, word: str) -> bool:
+    """Upper case counts only where `word` has some."""
+    return word in (text if word != word.lower() else text.lower())
+
+
 class _File:
     """How far a file is read, and what the last line said."""
 
@@ -268,7 +273,9 @@ class _File:
         self.source = source
         self.heads = heads
         self.taken = 0
-        self.level = 0
+        self.lines = 0
+        self.worst = 0
+        self.level = 0  # of the last line
         self.wall: float | None = None
         self.shift: float | None = None
 

@@ -78,6 +78,15 @@ class LineHeads:
         return self._minute_wall + int(match[6])
 
 
+def head_length(line: bytes) -> int:
+    """How much of a line its level and time take up, with the process prefix before them."""
+    match = _VLLM.match(line)
+    if match is None:
+        return 0
+    end = match.end()
+    return end + 1 if line[end : end + 1] == b" " else end
+
+
 def _iso_wall(match: re.Match[bytes]) -> float:
     year, month, day, hour, minute, second = (int(match[i]) for i in range(1, 7))
     wall = float(calendar.timegm((year, month, day, hour, minute, second)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 
 import msgspec
@@ -37,22 +38,17 @@ _SHOWN = {
     "down": "↓",
     "left": "←",
     "right": "→",
-    "question_mark": "?",
     "slash": "/",
-    "colon": ":",
-    "comma": ",",
     "full_stop": ".",
     "minus": "-",
     "plus": "+",
-    "equals_sign": "=",
+    "hash": "#",
+    "at": "@",
     "underscore": "_",
-    "asterisk": "*",
-    "left_square_bracket": "[",
-    "right_square_bracket": "]",
-    "left_curly_bracket": "{",
-    "right_curly_bracket": "}",
-    "less_than_sign": "<",
-    "greater_than_sign": ">",
+    "backslash": "\\",
+    "percent_sign": "%",
+    "dollar_sign": "$",
+    "circumflex_accent": "^",
     "escape": "esc",
     "pageup": "pgup",
     "pagedown": "pgdn",
@@ -65,13 +61,23 @@ def key_label(key: str, *, ascii_only: bool = False) -> str:
     if ascii_only and last in ("up", "down", "left", "right"):
         shown = last
     else:
-        shown = _SHOWN.get(last, last)
+        shown = _SHOWN.get(last) or _character(last)
     if last.startswith("f") and last[1:].isdigit():
         shown = last.upper()
     if "ctrl" in modifiers:
         shown = f"^{shown}"
     rest = [m for m in modifiers if m != "ctrl"]
     return "+".join([*rest, shown])
+
+
+def _character(key: str) -> str:
+    """`?` of `question_mark`; keys that are no characters keep their names."""
+    if "_" not in key and key not in ("colon", "comma", "semicolon", "tilde", "asterisk"):
+        return key
+    try:
+        return unicodedata.lookup(key.replace("_", " ").upper())
+    except KeyError:
+        return key
 
 
 def keys_of(action: Action, keymap: dict[str, tuple[str, ...]]) -> tuple[str, ...]:

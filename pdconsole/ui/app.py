@@ -104,7 +104,8 @@ class ConsoleApp(App[None]):
 
         Errors and warnings stay until they are dismissed, the rest for a few seconds.
         """
-        self.notice, self._notice_level = text, level
+        # Files of the workspace are named as seen from it: the line is short.
+        self.notice, self._notice_level = text.replace(f"{self.workspace}/", ""), level
         keeps = level in ("error", "warning")
         self._notice_until = None if keeps else self.clock.monotonic() + NOTICE_S
         self._refresh_frame()

@@ -30,9 +30,9 @@ class ActionsProvider(Provider):
     def _found(self) -> Iterator[tuple[Action, str, partial[Any]]]:
         console = cast("ConsoleApp", self.app)
         for node, owner in (
-            ("focused", self.focused),
             ("screen", self.screen),
             ("app", console),
+            ("focused", self.focused),
         ):
             for action in actions_on(owner):
                 keys = keys_of(action, console.keymap)

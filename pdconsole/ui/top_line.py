@@ -39,7 +39,7 @@ def top_line(current: str, session: str, state: State, wall: float, width: int) 
     role = STATUS_ROLES.get(state.status, "text")
     about = [Piece("● ", role), Piece(state.status, role, bold=True)]
     if state.simulated:
-        about.append(Piece(" SIM", "simulated", bold=True))
+        about.append(Piece(" SIM ", "simulated", bold=True))
     # From the most to the least that there may be room for.
     name, at = Piece(f"{session}  ", "text"), Piece(f"{_where(state)}  ", "muted")
     for more in ([name, at], [name], []):

@@ -275,11 +275,21 @@ async def test_in_a_replay_only_what_was_logged_by_then_is_shown(workspace: Path
 
 async def test_whole_lines_sideways_and_copies(workspace: Path) -> None:
     async with opened_console(workspace, session=FIRST, size=(80, 24)) as case:
-        await case.press("3", "g", "enter")
-        assert " ".join(case.text.split()).count("P1 starts") == 1
-        await case.press("l", "l", "l")
-        assert " ".join(case.text.split()).count("P1 starts") == 2
-        await case.press("h", "h", "h", "enter")
+
+        def shown() -> int:
+            return " ".join(case.text.split()).count("P1 starts")
+
+        await case.press("3", "g")
+        assert "pid=7" not in case.text
+        assert shown() == 1
+        await case.press("enter")
+        assert "pid=7" in case.text
+        assert shown() == 2
+        await case.press("l", "l")
+        assert shown() == 1
+        await case.press("h", "h", "enter", "H")
+        assert "pid=7" in case.text
+        assert shown() == 0
         await case.press("y")
         assert case.app.clipboard.endswith("P1 starts")
         await case.press("c")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
@@ -167,12 +168,11 @@ class CompareScreen(ConsoleScreen):
         axis = AXES[self._axis]
         drawn = self._drawn(listed)
         series: dict[str, list[ScatterPoint]] = {}
-        labels: dict[str, str] = {}
+        labels = _labels(drawn)
         for row in drawn:
             x, y = axis.value(row), row.tokens_per_s_per_gpu
             if x is not None and y is not None:
                 series.setdefault(row.directory, []).append(ScatterPoint(row.file, x, y))
-                labels[row.directory] = _label(row)
         scatter = self.query_one(Scatter)
         scatter.empty = "no point has both tok/s/GPU and this latency" if drawn else ""
         workloads = list(dict.fromkeys(row.workload for row in drawn))
@@ -211,7 +211,7 @@ class CompareScreen(ConsoleScreen):
         about = self.query_one("#about", Static)
         about.display = row is not None
         if row is not None:
-            about.update(_about(row))
+            about.update(_about(row, self.console.workspace))
 
     @on(RowTable.Moved)
     def moved(self, _event: RowTable.Moved) -> None:
@@ -288,9 +288,17 @@ def _layout(row: PointRow) -> str:
     return row.layout if row.layout == "?" else layout_name(row.layout)
 
 
-def _label(row: PointRow) -> str:
-    parts = [_layout(row), row.network, row.placement, "simulated" if row.simulated else ""]
-    return "  ".join(p for p in parts if p) + f"  {Path(row.directory).name}"
+def _labels(rows: list[PointRow]) -> dict[str, str]:
+    """Directory -> what a person calls it; those that are called alike have their names too."""
+    found: dict[str, str] = {}
+    for row in rows:
+        parts = [_layout(row), row.network, row.placement, "simulated" if row.simulated else ""]
+        found[row.directory] = "  ".join(p for p in parts if p)
+    several = Counter(found.values())
+    return {
+        path: f"{label}  {Path(path).name}" if several[label] > 1 else label
+        for path, label in found.items()
+    }
 
 
 def _words(row: PointRow) -> str:
@@ -329,7 +337,7 @@ def _row(row: PointRow) -> Row:
     )
 
 
-def _about(row: PointRow) -> str:
+def _about(row: PointRow, workspace: Path) -> str:
     gpus = "GPUs unknown" if row.gpus is None else f"÷ {counted(row.gpus, 'GPU')}"
     facts = [
         f"{_layout(row)} {row.point}, {row.workload}",
@@ -337,6 +345,7 @@ def _about(row: PointRow) -> str:
         gpus,
         row.gpu_model,
     ]
-    lines = [" · ".join(f for f in facts if f), row.file]
+    lines = [" · ".join(f for f in facts if f)]
     lines += [f"flag {name}" + (f": {why}" if why else "") for name, why in row.flags.items()]
+    lines.append(row.file.removeprefix(f"{workspace}/"))
     return "\n".join(printable(line) for line in lines)

@@ -109,9 +109,8 @@ class ConsoleScreen(Screen[None]):
         self.set_class(height >= 40, "-tall")
         if small:
             self.query_one("#too-small", Static).update(
-                f"This terminal has {width}×{height} characters; the console needs "
-                f"{MIN_COLUMNS}×{MIN_ROWS}. Make the window larger or the letters smaller. "
-                "What runs is not touched by this; q leaves the console."
+                f"{width}×{height} is too small: the console needs {MIN_COLUMNS}×{MIN_ROWS}. Make "
+                "the window larger or the letters smaller. What runs goes on; q leaves."
             )
         self.refresh_frame()
 

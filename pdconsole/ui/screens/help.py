@@ -62,14 +62,15 @@ class HelpScreen(ModalScreen[None]):
             for action in section.actions
         ]
         width = max((len(k) for k in keys), default=0)
+        names = max((len(a.name) for s in self._sections for a in s.actions), default=0)
         rest = iter(keys)
         for number, section in enumerate(self._sections):
-            parts.append(("\n\n" if number else "") + "")
+            parts.append("\n\n" if number else "")
             parts.append((section.title, "bold $role-accent"))
             if section.text:
                 parts.append(f"\n{section.text}")
             for action in section.actions:
                 parts.append(("\n  " + next(rest).ljust(width) + "  ", "bold $role-text"))
-                parts.append((action.name, "$role-text"))
+                parts.append((action.name.ljust(names), "$role-text"))
                 parts.append((f"  {action.tooltip}", "$role-muted"))
         return Content.assemble(*parts)

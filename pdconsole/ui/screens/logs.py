@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
+import numpy as np
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.widgets import Input, Static
 
 from pdconsole.journal import JournalError
-from pdconsole.journal.log_book import LogBook
+from pdconsole.journal.log_book import Ids, LogBook
 from pdconsole.journal.log_lines import LEVELS
 from pdconsole.model.state import State
 from pdconsole.ui.actions import Action
@@ -69,6 +70,8 @@ class LogsScreen(ConsoleScreen):
         self._chosen: frozenset[int] = frozenset()  # sources; none: all
         self._least = 0
         self._until: float | None = None  # wall time of the replay's second
+        self._selected: Ids = np.empty(0, np.int64)
+        self._selected_for: object = None
         self._reading = False
         self._search: Iterator[int | None] | None = None
         self._whole = False
@@ -114,6 +117,7 @@ class LogsScreen(ConsoleScreen):
         self._opened = opened
         self._chosen = frozenset()
         self._search = None
+        self._selected_for = None
         self._book = None
         if opened is not None:
             logs = opened.directory.path / "logs"
@@ -141,7 +145,11 @@ class LogsScreen(ConsoleScreen):
         book = self._book
         if book is None:
             return
-        ids = book.select(least_level=self._least, sources=self._chosen or None)
+        wanted = (len(book), self._least, self._chosen)
+        if wanted != self._selected_for:
+            self._selected_for = wanted
+            self._selected = book.select(least_level=self._least, sources=self._chosen or None)
+        ids = self._selected
         if self._until is not None:
             ids = ids[: book.first_at(ids, self._until)]
         self._log.empty = "no line passes the filters" if len(book) else "nothing is logged yet"

@@ -20,7 +20,8 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from pdconsole.journal.log_book import Ids, LogBook, LogSource
+from pdconsole.journal.log_book import Ids, LogBook, LogSource, has_word
+from pdconsole.journal.log_lines import LOOKED_AT, head_length
 from pdconsole.ui.actions import Action
 from pdconsole.ui.lines import clock
 from pdconsole.ui.theme import colour
@@ -47,6 +48,7 @@ ACTIONS = (
     _action("bottom", "Last line", "The last line; follows from there", "G", "end"),
     _action("right", "Right", "The rest of long lines", "l", "right"),
     _action("left", "Left", "Back to the beginning of lines", "h", "left"),
+    _action("heads", "Whole heads", "Show process, level and time as logged, or not", "H"),
     _action("choose", "Whole line", "Show the whole line, or no more", "enter"),
 )
 
@@ -59,7 +61,8 @@ class LogView(ScrollView, can_focus=True):
     PART: ClassVar[str] = "log"
     HELP: ClassVar[str] = (
         "Lines of all chosen logs in the order of time. Control characters are shown as they are "
-        "written in source code, such as \\x1b."
+        "written in source code, such as \\x1b. Time, log and level stand in front; where a line "
+        "begins with them they are left out of it (H shows them)."
     )
     ACTIONS: ClassVar[tuple[Action, ...]] = ACTIONS
     BINDINGS: ClassVar = [*bindings_of(ACTIONS)]
@@ -84,6 +87,7 @@ class LogView(ScrollView, can_focus=True):
         self.empty = ""
         self.word = ""
         self.left = 0
+        self.heads = False
         self._name_width = 0
         self._styles_of: dict[tuple[object, ...], Style] = {}
 
@@ -164,10 +168,8 @@ class LogView(ScrollView, can_focus=True):
         source = book.sources[book.source_of(line)]
         level = book.level_of(line)
         role = LEVEL_ROLES[level]
-        lead = []
-        if width >= 100:
-            lead.append(Segment(f"{clock(book.wall_of(line))} ", self._style("muted", here=here)))
-        lead += [
+        lead = [
+            Segment(f"{clock(book.wall_of(line))} ", self._style("muted", here=here)),
             Segment(source.name.ljust(self._name_width), self._style(role_of(source), here=here)),
             Segment(f" {LETTERS[level]} ", self._style(role, here=here)),
         ]
@@ -175,12 +177,20 @@ class LogView(ScrollView, can_focus=True):
         body = Strip(
             [
                 Segment(text, self._style("muted" if escaped else role, here=here, found=found))
-                for text, escaped, found in pieces(book.text(line), self.word)
+                for text, escaped, found in pieces(self._shown(book, line), self.word)
             ]
         )
         room = max(0, width - head.cell_length)
         body = body.crop(self.left, self.left + room)
         return Strip.join([head, body]).adjust_cell_length(width, self._style("text", here=here))
+
+    def _shown(self, book: LogBook, line: int) -> str:
+        text = book.text(line)
+        if self.heads:
+            return text
+        body = text[head_length(text[:LOOKED_AT].encode()) :]
+        looked_for = self.word and not has_word(body, self.word) and has_word(text, self.word)
+        return text if looked_for else body
 
     # --- moving ---
 
@@ -248,6 +258,10 @@ class LogView(ScrollView, can_focus=True):
 
     def action_left(self) -> None:
         self.left = max(0, self.left - SIDE_STEP)
+        self.refresh()
+
+    def action_heads(self) -> None:
+        self.heads = not self.heads
         self.refresh()
 
     def action_choose(self) -> None:
