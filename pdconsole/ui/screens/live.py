@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 REQUESTS = 200  # so many of the last ones are looked at
 CURSOR_FOLLOWS_S = 0.1
+SAMPLED_EVERY_S = 0.9  # ticks and workers' samples come once a second
 SAMPLE_GAP_S = 3.0  # lines are joined over less than this
 
 _NAME = "live"
@@ -226,7 +227,10 @@ class LiveScreen(ReplayScreen):
         shown = self.shown_charts
         charts = [self.query_one(f"#chart-{name}", Chart) for name in shown]
         columns = max((chart.columns for chart in charts), default=1)
-        # Nothing a column shows changes before half of its time has passed.
+        # Nothing a column shows changes before half of its time has passed, nor before the next
+        # samples come; a position that stands still is shown exactly.
+        moving = self.replay is not None and not self.replay.paused
+        rest = max((t1 - t0) / columns / 2, SAMPLED_EVERY_S) if moving else 0.0
         drawn_for = (
             id(history),
             self.view,
@@ -237,7 +241,7 @@ class LiveScreen(ReplayScreen):
         )
         since = t - self._drawn_t
         badges = list(self._badges(state, now))
-        if (drawn_for, badges) == self._drawn_for and 0 <= since < (t1 - t0) / columns / 2:
+        if (drawn_for, badges) == self._drawn_for and (0 <= since < rest or since == 0):
             return
         self._drawn_for, self._drawn_t = (drawn_for, badges), t
         self._plan(history, state, t0, t1)
