@@ -324,7 +324,7 @@ def test_an_open_loop_keeps_its_load_up_until_all_that_count_are_over() -> None:
     after = [r["sent_node_t"] for r in rows if r["phase"] == "drain"]
     assert said.summary["t1_node"] < min(after)
     assert len(after) > 5
-    assert max(after) <= last + 0.05
+    assert max(after) <= last + 1.0
 
 
 def test_what_does_not_finish_is_given_up_after_the_drain() -> None:
