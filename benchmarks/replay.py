@@ -167,7 +167,7 @@ def main() -> int:
         print(f"{count:,} events recorded in {time.perf_counter() - started:.0f} s")
         print(f"keyframes took {keyframes_s / count * 1e6:.1f} us of CPU an event")
         for path in (session.events_path, session.series_path, session.keyframes_path):
-            print(f"{path.name:34} {path.stat().st_size / 1e6:.0f} MB")
+            print(f"{path.name:34} {path.stat().st_size / 1e6:.0f} MB", flush=True)
         ends = [
             subprocess.run([sys.executable, __file__, what, str(session.path)], check=False)
             for what in ("--look-back", "--rebuild")

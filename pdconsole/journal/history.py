@@ -82,7 +82,7 @@ class History:
     def open(cls, session: SessionDir, *, progress: Callable[[float], None] | None = None) -> Self:
         """`progress` is called with the share done, 0 to 1, while the recording is read.
 
-        That takes an instant, or about 15 s a million events if the keyframes have to be made anew.
+        That takes an instant, or about 6 s a million events if the keyframes have to be made anew.
         """
         return cls(session, progress=progress)
 
