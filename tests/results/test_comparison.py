@@ -52,7 +52,8 @@ def test_wide_table_has_a_row_a_point(tmp_path: Path) -> None:
 def test_repeats_are_told_apart(tmp_path: Path) -> None:
     paths = results(tmp_path, "4xtp2", "4xtp2", "8xtp1")
     text = compare(paths).text(120)
-    assert f"4xtp2[2] = {paths[1]}" in text.replace("\n    ", "")
+    # A long temporary path is folded, and where depends on its length.
+    assert f"4xtp2[2]={paths[1]}" in "".join(text.split())
     assert "8xtp1[" not in text
 
 

@@ -194,11 +194,10 @@ async def test_what_is_not_simulated_is_not_started(cluster: ClusterProfile) -> 
 async def test_a_directory_that_others_can_enter_is_not_trusted(
     cluster: ClusterProfile, tmp_path: Path
 ) -> None:
-    (tmp_path / "pdconsole").mkdir()
-    (tmp_path / "pdconsole").chmod(0o755)
+    tmp_path.chmod(0o755)
     with pytest.raises(EmbeddedError, match="0700"):
         await ensure_embedded(cluster)
-    (tmp_path / "pdconsole").chmod(0o700)
+    tmp_path.chmod(0o700)
 
 
 async def test_a_place_that_is_full_is_named(
