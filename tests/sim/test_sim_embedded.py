@@ -9,7 +9,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import asyncssh
@@ -191,13 +191,18 @@ async def test_what_is_not_simulated_is_not_started(cluster: ClusterProfile) -> 
         await ensure_embedded(real)
 
 
-async def test_a_directory_that_others_can_enter_is_not_trusted(
-    cluster: ClusterProfile, tmp_path: Path
-) -> None:
+@pytest.fixture
+def open_directory(tmp_path: Path) -> Iterator[Path]:
+    """A runtime directory that anyone may enter."""
     tmp_path.chmod(0o755)
+    yield tmp_path
+    tmp_path.chmod(0o700)
+
+
+@pytest.mark.usefixtures("open_directory")
+async def test_a_directory_that_others_can_enter_is_not_trusted(cluster: ClusterProfile) -> None:
     with pytest.raises(EmbeddedError, match="0700"):
         await ensure_embedded(cluster)
-    tmp_path.chmod(0o700)
 
 
 async def test_a_place_that_is_full_is_named(
