@@ -192,17 +192,18 @@ async def test_what_is_not_simulated_is_not_started(cluster: ClusterProfile) -> 
 
 
 @pytest.fixture
-def open_directory(tmp_path: Path) -> Iterator[Path]:
-    """A runtime directory that anyone may enter."""
+def unsafe_cluster(cluster: ClusterProfile, tmp_path: Path) -> Iterator[ClusterProfile]:
+    """Its runtime directory can be entered by anyone."""
     tmp_path.chmod(0o755)
-    yield tmp_path
+    yield cluster
     tmp_path.chmod(0o700)
 
 
-@pytest.mark.usefixtures("open_directory")
-async def test_a_directory_that_others_can_enter_is_not_trusted(cluster: ClusterProfile) -> None:
+async def test_a_directory_that_others_can_enter_is_not_trusted(
+    unsafe_cluster: ClusterProfile,
+) -> None:
     with pytest.raises(EmbeddedError, match="0700"):
-        await ensure_embedded(cluster)
+        await ensure_embedded(unsafe_cluster)
 
 
 async def test_a_place_that_is_full_is_named(
