@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
-from textual import work
+from textual import events, work
 from textual.app import App
 from textual.filter import LineFilter, Monochrome, NoColor
+from textual.widgets import Input
 
 from pdconsole import __version__
 from pdconsole.journal import Clock, JournalError, SessionDir
@@ -213,6 +214,22 @@ class ConsoleApp(App[None]):
         if level in ("error", "warning"):
             pieces.append(Piece("  esc", "muted", "app.dismiss"))
         return pieces
+
+    def on_key(self, event: events.Key) -> None:
+        """Typing is quicker than the focus: what was on its way to another part is text too.
+
+        Characters that the focused box was given itself do not come here; enter does, and has to
+        wait for the characters before it.
+        """
+        box = self.focused
+        if not isinstance(box, Input):
+            return
+        if event.is_printable:
+            event.prevent_default()
+            box.post_message(events.Key(event.key, event.character))
+        elif event.key == "enter":
+            event.prevent_default()
+            box.call_later(box.action_submit)
 
     # --- drawing ---
 

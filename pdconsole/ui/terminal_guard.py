@@ -93,6 +93,14 @@ class GuardedDriver(LinuxDriver):
     def _leave(self) -> None:
         self._app.exit(return_code=HUNG_UP)
 
+    def _get_terminal_size(self) -> tuple[int, int]:
+        # The terminal knows; COLUMNS and LINES, which Python asks first, stay as they were.
+        try:
+            width, height = os.get_terminal_size(self.fileno)
+        except OSError:
+            return super()._get_terminal_size()
+        return (width, height) if width and height else super()._get_terminal_size()
+
     def write(self, data: str) -> None:
         if not self._lost:
             super().write(data)

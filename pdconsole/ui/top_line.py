@@ -42,8 +42,8 @@ def top_line(current: str, session: str, state: State, wall: float, width: int) 
         about.append(Piece(" SIM ", "simulated", bold=True))
     # From the most to the least that there may be room for.
     name, at = Piece(f"{session}  ", "text"), Piece(f"{_where(state)}  ", "muted")
-    for more in ([name, at], [name], []):
-        line = spread(left, [*more, *about, now], width)
+    for right in ([name, at, *about, now], [name, *about, now], [name, *about], [*about, now]):
+        line = spread(left, right, width)
         if len(line) > len(left):
             return line
     return spread(left, about, width)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from console_case import END, a_workspace, opened_console
+from textual import events
 
 from pdconsole.journal import SessionDir
 from pdconsole.model.request import Call, Reply
@@ -227,7 +228,7 @@ async def test_level_and_source_filters(workspace: Path) -> None:
         assert case.app.focused is view
 
 
-async def test_search_goes_on_and_back_and_says_when_there_is_no_more(workspace: Path) -> None:
+async def test_search_goes_on_and_back_and_round_the_end(workspace: Path) -> None:
     async with opened_console(workspace, session=FIRST) as case:
         await case.press("3", "g", "slash", *"starts", "enter")
         view = case.app.screen.query_one(LogView)
@@ -235,9 +236,26 @@ async def test_search_goes_on_and_back_and_says_when_there_is_no_more(workspace:
         await case.press("n")
         assert view.cursor == 1
         await case.press("n")
-        assert "no more lines with `starts`" in case.text
-        await case.press("N")
         assert view.cursor == 0
+        assert "from the top again" in case.text
+        await case.press("N")
+        assert view.cursor == 1
+        assert "from the end again" in case.text
+        await case.press("slash", *"zzz", "enter")
+        assert "no line has `zzz` in it" in case.text
+        assert view.cursor == 1
+
+
+async def test_what_is_typed_quicker_than_the_focus_moves_is_not_lost(workspace: Path) -> None:
+    async with opened_console(workspace, session=FIRST) as case:
+        await case.press("3")
+        case.app.post_message(events.Key("slash", "/"))
+        for character in "failed":
+            case.app.post_message(events.Key(character, character))
+        case.app.post_message(events.Key("enter", "\r"))
+        await case.settle()
+        view = case.app.screen.query_one(LogView)
+        assert (view.word, view.cursor, view.follow) == ("failed", 4, False)
 
 
 async def test_follow_stays_at_the_end_while_the_log_grows(workspace: Path) -> None:

@@ -193,6 +193,8 @@ class LogsScreen(ConsoleScreen):
                 pieces.append(Piece("  following", "ok"))
             elif len(log.ids):
                 pieces.append(Piece(f"  line {log.cursor + 1:,}", "muted"))
+            if log.left:
+                pieces.append(Piece(f"  from column {log.left + 1}", "muted"))
             if self._until is not None:
                 pieces.append(Piece(f"  up to {duration(self.console.t)} of the replay", "accent"))
             if self._reading:
@@ -306,8 +308,20 @@ class LogsScreen(ConsoleScreen):
         if not self._log.word:
             self.action_search()
             return
-        self._search = self._book.find(self._log.ids, self._log.word, start, back=back)
+        self._search = self._find(self._book, start, back=back)
         self._look_on()
+
+    def _find(self, book: LogBook, start: int, *, back: bool) -> Iterator[int | None]:
+        """As LogBook.find, and round the end once."""
+        ids, word = self._log.ids, self._log.word
+        for found in book.find(ids, word, start, back=back):
+            if found != -1:
+                yield found
+        for found in book.find(ids, word, len(ids) - 1 if back else 0, back=back):
+            if found is not None:
+                said = f"from the {'end' if back else 'top'} again"
+                self.console.say(said if found >= 0 else f"no line has `{word}` in it")
+            yield found
 
     def _look_on(self) -> None:
         """Some lines at a time; a new search, or another session, ends this one."""
@@ -320,8 +334,6 @@ class LogsScreen(ConsoleScreen):
         self._search = None
         if found >= 0:
             self._log.go_to(found)
-        else:
-            self.console.say(f"no more lines with `{self._log.word}` this way")
         self._say_about()
 
     # --- from elsewhere ---

@@ -39,7 +39,8 @@ class FilterBox(Input):
 
     def ask(self) -> None:
         self.display = True
-        self.focus()
+        # At once: what is typed right after the key that asked belongs in here.
+        self.screen.set_focus(self)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
@@ -51,5 +52,5 @@ class FilterBox(Input):
 
     def _leave(self) -> None:
         self.display = bool(self.value)
-        self.screen.query_one(self._returns_to).focus()
+        self.screen.set_focus(self.screen.query_one(self._returns_to))
         self.post_message(self.Left(self, self.value))

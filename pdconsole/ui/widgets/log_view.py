@@ -75,7 +75,7 @@ class LogView(ScrollView, can_focus=True):
     follow: reactive[bool] = reactive(True)
 
     class Moved(Message):
-        """The cursor is on another line, or follows no more."""
+        """Another line is under the cursor, or other columns are in sight; or it follows or not."""
 
     class Chosen(Message):
         """Enter on a line."""
@@ -253,12 +253,15 @@ class LogView(ScrollView, can_focus=True):
         self.follow = True
 
     def action_right(self) -> None:
-        self.left += SIDE_STEP
-        self.refresh()
+        self._shift(SIDE_STEP)
 
     def action_left(self) -> None:
-        self.left = max(0, self.left - SIDE_STEP)
+        self._shift(-SIDE_STEP)
+
+    def _shift(self, columns: int) -> None:
+        self.left = max(0, self.left + columns)
         self.refresh()
+        self.post_message(self.Moved())
 
     def action_heads(self) -> None:
         self.heads = not self.heads

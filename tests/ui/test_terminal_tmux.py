@@ -1,0 +1,113 @@
+"""The console in tmux, as its users have it: keys go in, a screen comes out."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from console_case import a_workspace
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.system,
+    pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed"),
+]
+
+WAIT_S = 60.0
+
+
+class Tmux:
+    """A server of its own, with one window."""
+
+    def __init__(self, directory: Path, width: int, height: int) -> None:
+        self._socket = directory / "tmux.sock"
+        self._run("-f", "/dev/null", "new-session", "-d", "-x", str(width), "-y", str(height), "sh")
+        self._run("set-option", "-g", "remain-on-exit", "on")
+
+    def _run(self, *words: str) -> str:
+        done = subprocess.run(
+            ["tmux", "-S", str(self._socket), *words], check=True, capture_output=True, text=True
+        )
+        return done.stdout
+
+    def type(self, text: str) -> None:
+        self._run("send-keys", "-l", text)
+
+    def press(self, *keys: str) -> None:
+        self._run("send-keys", *keys)
+
+    def resize(self, width: int, height: int) -> None:
+        self._run("resize-window", "-x", str(width), "-y", str(height))
+
+    @property
+    def screen(self) -> str:
+        return self._run("capture-pane", "-p")
+
+    def wait_for(self, *what: str, gone: str = "") -> str:
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            screen = self.screen
+            if all(w in screen for w in what) and not (gone and gone in screen):
+                return screen
+            assert time.monotonic() < deadline, f"{what} not seen in\n{screen}"
+            time.sleep(0.05)
+
+    def end(self) -> None:
+        self._run("kill-server")
+
+
+@pytest.fixture
+def tmux(tmp_path: Path) -> Iterator[Tmux]:
+    made = Tmux(tmp_path, 120, 40)
+    yield made
+    made.end()
+
+
+def test_open_walk_the_screens_and_quit(tmux: Tmux, tmp_path: Path) -> None:
+    workspace = a_workspace(tmp_path / "w")
+    tmux.press(f"{sys.executable} -m pdconsole -w {workspace}; echo left with $?", "Enter")
+    tmux.wait_for("20270115T080000Z_pd-ratio-sweep", "D1 did not start")
+    tmux.press("j", "Enter")
+    tmux.wait_for("TTFT", "END", "20270115T080000Z_pd-ratio-sweep  ● finished SIM")
+    tmux.press("3")
+    tmux.wait_for("9 lines", r"\x1b[31mred\x1b[0m [bold]not bold[/bold]")
+    tmux.type("/failed")
+    tmux.press("Enter")
+    tmux.wait_for("search `failed`", "line 5")
+    tmux.press("4")
+    tmux.wait_for("✗ fail 1", "start chrony")
+    tmux.press("5")
+    tmux.wait_for("tok/s/GPU against median TPOT", "1P-TP2 + 2D-TP2")
+    tmux.press("?")
+    tmux.wait_for("Help", "esc closes")
+    tmux.press("Escape")
+    tmux.wait_for("4 points", gone="esc closes")
+    tmux.resize(70, 20)
+    tmux.wait_for("is too small")
+    tmux.resize(80, 24)
+    tmux.wait_for("4 points", gone="is too small")
+    tmux.press("C-z")
+    tmux.wait_for("Stopped", gone="4 points")
+    tmux.type("fg")
+    tmux.press("Enter")
+    tmux.wait_for("4 points")
+    tmux.press("q")
+    tmux.wait_for("left with", gone="4 points")
+
+
+def test_replay_and_watch_open_straight_there(tmux: Tmux, tmp_path: Path) -> None:
+    workspace = a_workspace(tmp_path / "w")
+    command = f"{sys.executable} -m pdconsole -w {workspace}"
+    tmux.press(f"{command} replay 080000Z --at 50% --speed 16; clear; echo left", "Enter")
+    tmux.wait_for("REPLAY", "2 Live")
+    tmux.press("q")
+    tmux.wait_for("left", gone="REPLAY")
+    tmux.press(f"clear; {command} watch 080000Z; clear; echo left again", "Enter")
+    tmux.wait_for("REPLAY", "2 Live")
+    tmux.press("q")
+    tmux.wait_for("left again", gone="REPLAY")
