@@ -54,6 +54,7 @@ class PointDrive:
         prompts = Prompts(spec.seed, spec.input_len, spec.vocab)
         self._bodies = Bodies(prompts, spec.model)
         self._streams = Streams(targets, timeout_s=spec.timeout_s, wake_fd=wake_fd)
+        self._unrecorded: List[Tuple[Flight, Outcome, str]] = []
         self._sent = 0
         self._tick = Tick()
         self._counted = Tally()  # the requests that count
@@ -86,6 +87,7 @@ class PointDrive:
         while not self._stop.requested:
             if self._keeps_load_up(pacing, window):
                 self._send_due(pacing, window)
+            self._record_over()  # only now, for whoever is over must be replaced first
             window.on_time(monotonic())
             while phase != window.phase:
                 phase = self._next_phase(phase, window)
@@ -104,6 +106,7 @@ class PointDrive:
                 self._over(flight, pacing, window)
         for flight in self._streams.flush():
             self._over(flight, pacing, window)
+        self._record_over()
         self._finish(window, phase)
 
     def _keeps_load_up(self, pacing: Pacing, window: Window) -> bool:
@@ -154,18 +157,24 @@ class PointDrive:
         outcome = Outcome(flight)
         phase = window.on_over(flight.end, flight.scheduled, outcome.e2el_ms)
         pacing.on_over(flight.end, not flight.error)
-        self._record(flight, outcome, phase)
+        self._unrecorded.append((flight, outcome, phase))
         if not flight.error:
             self._errors_in_a_row = 0
             return
         self._errors_in_a_row += 1
         limit = max(LEAST_ERROR_RUN, 2 * self._spec.concurrency)
         if self._errors_in_a_row >= limit and window.phase != "drain":
+            self._record_over()
             raise DriveError(
                 f"{limit} requests in a row failed in the {window.phase}, the last with: "
                 f"{flight.error}. Look at the server's log; "
                 f"{self._counted.completed} requests of the window had completed."
             )
+
+    def _record_over(self) -> None:
+        for flight, outcome, phase in self._unrecorded:
+            self._record(flight, outcome, phase)
+        self._unrecorded.clear()
 
     def _record(self, flight: Flight, outcome: Outcome, phase: str) -> None:
         answer, spec = flight.answer, self._spec
