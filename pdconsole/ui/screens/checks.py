@@ -27,7 +27,7 @@ MARKS = {"ok": "✓ ok", "warn": "! warn", "fail": "✗ fail", "unknown": "? unk
 COLUMNS = (
     Column("node", "node", 9),
     Column("check", "check", 16),
-    Column("verdict", "verdict", 9),
+    Column("verdict", "verdict", 11),
     Column("value", "value", 20, flex=2),
     Column("threshold", "threshold", 12, flex=1, priority=6),
     Column("advice", "advice", 20, flex=3, priority=5),

@@ -148,7 +148,7 @@ class CompareScreen(ConsoleScreen):
         table.empty = (
             f"no point has `{self._word}` in it"
             if self._comparison.rows
-            else f"no results in {self.console.workspace / RESULTS} yet; a run writes them"
+            else f"no results in {RESULTS}/ yet; a run writes them"
         )
         table.mark(self._marked)
         table.show_rows(rows)

@@ -87,6 +87,9 @@ class SessionsScreen(ConsoleScreen):
         if now - self._read_at >= REFRESH_S:
             self._read_at = now
             self.read()
+        opened = self.console.opened
+        name = {opened.directory.name} if opened else set()
+        self.query_one(RowTable).mark(frozenset(name))
 
     @work(thread=True, exclusive=True, group="sessions")
     def read(self) -> None:
@@ -119,8 +122,6 @@ class SessionsScreen(ConsoleScreen):
             if self._found
             else "no sessions yet; `pdconsole run pd-ratio-sweep --quick` makes one"
         )
-        opened = self.console.opened
-        table.mark(frozenset({opened.directory.name}) if opened else frozenset())
         table.show_rows(rows)
         table.refresh()
         self._tell_about()
