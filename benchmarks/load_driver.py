@@ -10,7 +10,8 @@ two cores, each in a process of its own with a server of its own:
   with start-up, prompts, parsing and records (getrusage), its peers' ends with the last token;
 * deviation of TTFT and ITL: |client's figure - server's figure| for the same token, in ms. The
   server's TTFT runs from the request read to the first token's write. What `bare` deviates is
-  what the machine does to any reader.
+  what the machine does to any reader. A peer without a figure (-) got several tokens in
+  one read.
 """
 
 from __future__ import annotations
