@@ -190,6 +190,19 @@ def test_a_chunk_that_ends_an_event_begun_in_the_one_before_is_not_taken_for_a_w
     assert answer.failure() == ""
 
 
+def test_a_read_that_waits_for_the_parser_keeps_its_place() -> None:
+    token = chunk(token_event())
+    answer = take_in([CHUNKED + token, token, token + token, token], parse_after=2)
+    assert stamps_of(answer) == pytest.approx([1, 2, 3, 3, 4])
+
+
+def test_a_chunk_that_goes_on_after_its_token_is_not_taken_for_a_whole_one() -> None:
+    token = token_event()
+    longer = chunk(token + b"\r\n")
+    reads = [CHUNKED + chunk(token), longer[:-2], longer[-2:] + chunk(token)]
+    assert stamps_of(take_in(reads)) == pytest.approx([1, 2, 3])
+
+
 def test_an_error_within_the_stream_is_an_error() -> None:
     gone = event({"error": {"message": "engine died"}})
     answer = take_in([CHUNKED + chunk(token_event()) + chunk(gone) + b"0\r\n\r\n"])
