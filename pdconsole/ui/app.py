@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -170,11 +171,20 @@ class ConsoleApp(App[None]):
     def _open(self, name: str, at: float | None, speed: float, show: str | None) -> None:
         try:
             directory = SessionDir.find(self.workspace, name)
-            opened = open_session(directory, self.clock.monotonic, at=at, speed=speed)
+            opened = open_session(
+                directory,
+                self.clock.monotonic,
+                at=at,
+                speed=speed,
+                progress=partial(self._tell_progress, directory.name),
+            )
         except JournalError as e:
             self.call_from_thread(self.say, str(e), "error")
             return
         self.call_from_thread(self._show_opened, opened, show)
+
+    def _tell_progress(self, name: str, share: float) -> None:
+        self.call_from_thread(self.say, f"reading {name}: {share:.0%}")
 
     def _show_opened(self, opened: OpenedSession, show: str | None) -> None:
         self.close_session()

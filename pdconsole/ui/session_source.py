@@ -56,14 +56,20 @@ class OpenedSession:
 
 
 def open_session(
-    directory: SessionDir, monotonic: Callable[[], float], *, at: float | None, speed: float
+    directory: SessionDir,
+    monotonic: Callable[[], float],
+    *,
+    at: float | None,
+    speed: float,
+    progress: Callable[[float], None] | None = None,
 ) -> OpenedSession:
     """Open a recording. A whole one plays from `at` or its start; one that grows is shown live.
 
-    Takes as long as reading it takes; raises JournalError.
+    Takes as long as reading it takes, of which `progress` is told from 0 to 1 where it is long;
+    raises JournalError.
     """
     from pdconsole.journal.history import History
 
-    history: SessionHistory = History.open(directory)
+    history: SessionHistory = History.open(directory, progress=progress)
     replay = ReplayClock(monotonic, history.end_t, growing=history.is_live, at=at, speed=speed)
     return OpenedSession(directory, history, replay)

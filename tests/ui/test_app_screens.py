@@ -161,6 +161,10 @@ async def test_stop_asks_the_runner_after_a_question(
         await case.press("j", "s", "y")
         assert [call.command for call in runner.calls] == ["stop"]
         assert "is stopping" in case.text
+        await case.press("enter")
+        await case.press("1")
+        await case.press("s")
+        assert "P1 on node1:0,1, D1 on node1:2,3" in " ".join(case.text.replace("│", " ").split())
 
 
 async def test_resume_asks_the_runner_for_that_session(workspace: Path, runner: Runner) -> None:

@@ -224,11 +224,24 @@ class SessionsScreen(ConsoleScreen):
             return
         self._ask(
             f"Stop {summary.name}?",
-            f"The point under way is given up, and all workers on cluster {summary.cluster} are "
-            "ended. What is measured stays, and the session can be resumed.",
+            f"The point under way is given up, and {self._touched(summary)} ended. What is "
+            "measured stays, and the session can be resumed.",
             "Stop",
             lambda: self._call(Call(command="stop"), f"{summary.name} is stopping"),
         )
+
+    def _touched(self, summary: SessionSummary) -> str:
+        """Which workers, nodes and GPUs, as far as it is known here."""
+        console = self.console
+        opened = console.opened
+        if opened is None or opened.directory.name != summary.name:
+            return f"all workers on cluster {summary.cluster} are"
+        workers = [
+            f"{p.name} on {p.state.node}:{','.join(map(str, p.state.slots))}"
+            for p in opened.history.latest().processes.values()
+            if p.state.slots
+        ]
+        return f"{', '.join(workers)} are" if workers else "what was started on its nodes is"
 
     def action_delete(self) -> None:
         summary = self.current
