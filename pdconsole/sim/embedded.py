@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
 IDLE_S = 60.0
 START_TIMEOUT_S = 30.0
-START_ATTEMPTS = 3  # a server may end, being idle, at the very moment it is asked for
+START_ATTEMPTS = 6  # a server may end, or be dying, at the very moment it is asked for
+RETRY_PAUSE_S = 0.5
 BANNER_TIMEOUT_S = 5.0
 _START_LOCK_FILE = "start.lock"
 _SSH_CONFIG_FILE = "ssh_config"
