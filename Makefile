@@ -1,5 +1,5 @@
 # The verbs of daily work; everything runs in .venv.
-.PHONY: setup test quick lint format bench demo
+.PHONY: setup test quick lint format bench bench-replay demo
 
 setup:   ## make .venv with the development tools
 	sh .ci/venv dev
@@ -20,6 +20,11 @@ bench:   ## speed, side by side with its limits and peers
 	.venv/bin/python benchmarks/load_driver.py
 	.venv/bin/python benchmarks/startup.py
 	.venv/bin/python benchmarks/reader.py
+	.venv/bin/python benchmarks/chart.py
+	.venv/bin/python benchmarks/console_start.py
+
+bench-replay:  ## opening and seeking in 5 M events: three minutes, 2 GB of disk
+	.venv/bin/python benchmarks/replay.py
 
 demo:    ## the main job on the embedded cluster, about two minutes
 	.venv/bin/pdconsole run pd-ratio-sweep --quick
