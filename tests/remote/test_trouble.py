@@ -166,7 +166,7 @@ async def test_a_file_system_that_takes_no_more(node: SshNode) -> None:
 
 
 async def test_a_link_that_cannot_come_back_ends_the_waiting(node: SshNode) -> None:
-    async with opened(node.target(), lease_s=0.5) as (client, _):
+    async with opened(node.target(), lease_s=2.0) as (client, _):
         client_call = client.processes
         await node.stop()
         # The wait is as long as the lease, or an answer may take.
