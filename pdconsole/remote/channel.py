@@ -105,7 +105,8 @@ class Channel:
 
     async def _last_stderr(self) -> str:
         with suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(self._tasks[0]), 1.0)
+            async with asyncio.timeout(1.0):
+                await asyncio.shield(self._tasks[0])
         lines = b"".join(self._stderr).decode("utf-8", "replace").strip().splitlines()
         return lines[-1] if lines else ""
 
@@ -203,7 +204,8 @@ async def open_channel(
             line, encoding=None, request_pty=False, stderr=asyncssh.PIPE
         )
         channel = Channel(target.node, wire, process)
-        await asyncio.wait_for(channel.handshake(), HANDSHAKE_S)
+        async with asyncio.timeout(HANDSHAKE_S):
+            await channel.handshake()
         channel.begin(on_news)
         return channel
     except TimeoutError as error:

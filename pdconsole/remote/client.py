@@ -180,7 +180,8 @@ class NodeClient:
             "watch": self._watched,
         }
         try:
-            answer = await asyncio.wait_for(channel.request("hello", hello), ANSWER_S)
+            async with asyncio.timeout(ANSWER_S):
+                answer = await channel.request("hello", hello)
             self._streams.forget_metrics()
             await self._measure_clock(channel)
         except (LinkLostError, TimeoutError) as error:
@@ -236,7 +237,10 @@ class NodeClient:
 
     async def _measure_clock(self, channel: Channel) -> None:
         async def ask() -> float:
-            answer = await asyncio.wait_for(channel.request("ping", {}), ANSWER_S)
+            # Not wait_for: in Python 3.11 it can swallow a cancellation that meets the answer,
+            # and then this task would never end.
+            async with asyncio.timeout(ANSWER_S):
+                answer = await channel.request("ping", {})
             return float(answer["t"])
 
         seen = await clock.measure(self.node, ask, rounds=CLOCK_ROUNDS, now=time.monotonic)
@@ -259,7 +263,8 @@ class NodeClient:
         while True:
             channel = await self._ready_channel(until)
             try:
-                return await asyncio.wait_for(channel.request(op, fields), answer_s)
+                async with asyncio.timeout(answer_s):
+                    return await channel.request(op, fields)
             except TimeoutError as error:
                 raise RemoteError(
                     self.node,
@@ -278,7 +283,8 @@ class NodeClient:
     async def _ready_channel(self, until: float) -> Channel:
         left_s = until - asyncio.get_running_loop().time()
         try:
-            await asyncio.wait_for(self._up.wait(), max(0.0, left_s))
+            async with asyncio.timeout(max(0.0, left_s)):
+                await self._up.wait()
         except TimeoutError as error:
             trouble = self._last_trouble
             said = trouble.sentence if trouble else "the connection does not come back"

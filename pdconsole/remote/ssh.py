@@ -205,7 +205,8 @@ async def _try_login(
         if not witness.connected.is_set() and not work.done():
             raise TimeoutError(f"no answer within {target.connect_timeout_s:g} s")
         # asyncssh ends a login that lasts; the margin is for the key exchange before it.
-        return await asyncio.wait_for(work, target.login_timeout_s + target.connect_timeout_s)
+        async with asyncio.timeout(target.login_timeout_s + target.connect_timeout_s):
+            return await work
     finally:
         connected.cancel()
         work.cancel()
