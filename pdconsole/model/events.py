@@ -74,6 +74,13 @@ class SessionOpened(Event, frozen=True, kw_only=True, tag="session.opened"):
     runs: tuple[PlannedRun, ...]
 
 
+class PlanChanged(Event, frozen=True, kw_only=True, tag="plan.changed"):
+    """All runs of the session in their new order; those that were there keep their ids."""
+
+    runs: tuple[PlannedRun, ...]
+    reason: str = ""
+
+
 class EpochOpened(Event, frozen=True, kw_only=True, tag="epoch.opened"):
     """A runner (re)opened the session; 1 is the first."""
 
@@ -267,6 +274,8 @@ class RequestFinished(Event, frozen=True, kw_only=True, tag="request.finished"):
     error: str = ""
     prefill: str = ""  # derived from the request id, where the router tells
     decode: str = ""
+    # Of the TTFT, ms, where the servers tell: "queue", "prefill", ... of model.stages.
+    stages_ms: dict[str, float] = {}
 
 
 class PointResult(Event, frozen=True, kw_only=True, tag="point.result"):
@@ -293,6 +302,7 @@ class PointResult(Event, frozen=True, kw_only=True, tag="point.result"):
 AnyEvent: TypeAlias = (
     Header
     | SessionOpened
+    | PlanChanged
     | EpochOpened
     | SessionState
     | CommandReceived

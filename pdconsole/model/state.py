@@ -168,11 +168,19 @@ def _header(state: State, event: ev.Header) -> State:
 
 def _opened(state: State, event: ev.SessionOpened) -> State:
     known = {r.id: r for r in state.runs}
-    runs = tuple(
-        known.get(p.run) or RunView(plan=p, points=tuple(PointView(id=i) for i in p.points))
-        for p in event.runs
-    )
+    runs = tuple(known.get(p.run) or _new_run(p) for p in event.runs)
     return _stamped(state, event, session=event.session, opened=event, runs=runs)
+
+
+def _plan_changed(state: State, event: ev.PlanChanged) -> State:
+    """The order and the new runs are the event's; what is known of a run stays."""
+    known = {r.id: r for r in state.runs}
+    runs = tuple(known.get(p.run) or _new_run(p) for p in event.runs)
+    return _stamped(state, event, runs=runs)
+
+
+def _new_run(plan: ev.PlannedRun) -> RunView:
+    return RunView(plan=plan, points=tuple(PointView(id=i) for i in plan.points))
 
 
 def _epoch(state: State, event: ev.EpochOpened) -> State:
@@ -400,6 +408,7 @@ _Step = Callable[[State, Any], State]
 _REDUCERS: dict[type[ev.Event], _Step] = {
     ev.Header: _header,
     ev.SessionOpened: _opened,
+    ev.PlanChanged: _plan_changed,
     ev.EpochOpened: _epoch,
     ev.SessionState: _session_state,
     ev.CommandReceived: _stamped,
