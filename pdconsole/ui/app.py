@@ -24,6 +24,7 @@ from pdconsole.ui.app_actions import APP_ACTIONS
 from pdconsole.ui.exports import ExportError, write_export
 from pdconsole.ui.keymap import keymap_problems, load_keymap
 from pdconsole.ui.plain_characters import AsciiFilter
+from pdconsole.ui.runner_calls import Connect, RunnerCalls, connect_runner
 from pdconsole.ui.screen_list import HOME, SCREENS
 from pdconsole.ui.screens.console_screen import ConsoleScreen
 from pdconsole.ui.session_source import OpenedSession, SessionHistory, open_session
@@ -63,11 +64,13 @@ class ConsoleApp(App[None]):
         clock: Clock = SYSTEM_CLOCK,
         tick_s: float | None = TICK_S,
         environment: dict[str, str] | None = None,
+        connect: Connect = connect_runner,
     ) -> None:
         super().__init__()
         self.animation_level = "none"
         self.workspace = workspace
         self.clock = clock
+        self.runner = RunnerCalls(self, connect)
         self.opened: OpenedSession | None = None
         self.t = 0.0
         self.state = State()

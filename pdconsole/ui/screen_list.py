@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
 
 class ScreenEntry(msgspec.Struct, frozen=True):
+    """`short` is the title where there is little room."""
+
     name: str
     title: str
+    short: str
     tooltip: str
     module: str
     class_name: str
@@ -28,24 +31,42 @@ _SCREENS = "pdconsole.ui.screens"
 
 SCREENS = (
     ScreenEntry(
-        *("sessions", "Sessions", "What was recorded in this workspace, and what runs"),
+        *("sessions", "Sessions", "Sess", "What was recorded in this workspace, and what runs"),
         *(f"{_SCREENS}.sessions", "SessionsScreen"),
     ),
     ScreenEntry(
-        *("live", "Live", "Charts, workers and requests of the open session, live or in replay"),
+        *("grid", "Grid", "Grid", "Nodes and GPUs: choose a layout, place it, launch it"),
+        *(f"{_SCREENS}.grid", "GridScreen"),
+    ),
+    ScreenEntry(
+        *(
+            "experiment",
+            "Experiment",
+            "Exp",
+            "An experiment's layouts and points, and how far it is",
+        ),
+        *(f"{_SCREENS}.experiment", "ExperimentScreen"),
+    ),
+    ScreenEntry(
+        *(
+            "live",
+            "Live",
+            "Live",
+            "Charts, workers, requests of the open session, also in replay",
+        ),
         *(f"{_SCREENS}.live", "LiveScreen"),
     ),
     ScreenEntry(
-        *("logs", "Logs", "The logs of the open session's workers"),
+        *("compare", "Compare", "Comp", "The workspace's results side by side"),
+        *(f"{_SCREENS}.compare", "CompareScreen"),
+    ),
+    ScreenEntry(
+        *("logs", "Logs", "Logs", "The logs of the open session's workers"),
         *(f"{_SCREENS}.logs", "LogsScreen"),
     ),
     ScreenEntry(
-        *("checks", "Checks", "The open session's preflight checks"),
+        *("checks", "Checks", "Check", "The open session's preflight checks"),
         *(f"{_SCREENS}.checks", "ChecksScreen"),
-    ),
-    ScreenEntry(
-        *("compare", "Compare", "The workspace's results side by side"),
-        *(f"{_SCREENS}.compare", "CompareScreen"),
     ),
 )
 HOME = SCREENS[0].name

@@ -21,32 +21,47 @@ STATUS_ROLES = {
 
 def top_line(current: str, session: str, state: State, wall: float, width: int) -> list[Piece]:
     """`session` is the name of the one that is open, "" for none."""
-    left = [Piece(" pdconsole ", "accent", bold=True)]
+    full = [Piece(" pdconsole ", "accent", bold=True), *_screens(current, short=False)]
+    brief = _screens(current, short=True)
+    for left in (full, brief):
+        for right in _rights(session, state, wall):
+            line = spread(left, right, width)
+            if len(line) > len(left):
+                return line
+    return brief
+
+
+def _screens(current: str, *, short: bool) -> list[Piece]:
+    pieces = []
     for number, entry in enumerate(SCREENS, 1):
         here = entry.name == current
-        left.append(
+        pieces.append(
             Piece(
-                f" {number} {entry.title} ",
+                f" {number} {entry.short if short else entry.title} ",
                 "text" if here else "muted",
                 f"app.show('{entry.name}')",
                 bold=here,
                 reverse=here,
             )
         )
+    return pieces
+
+
+def _rights(session: str, state: State, wall: float) -> list[list[Piece]]:
+    """From the most to the least that there may be room for."""
     now = Piece(f"  {clock(wall)} ", "muted")
     if not session:
-        return spread(left, [now], width)
+        return [[now]]
     role = STATUS_ROLES.get(state.status, "text")
     about = [Piece("● ", role), Piece(state.status, role, bold=True)]
     if state.simulated:
         about.append(Piece(" SIM ", "simulated", bold=True))
-    # From the most to the least that there may be room for.
     name, at = Piece(f"{session}  ", "text"), Piece(f"{_where(state)}  ", "muted")
-    for right in ([name, at, *about, now], [name, *about, now], [name, *about], [*about, now]):
-        line = spread(left, right, width)
-        if len(line) > len(left):
-            return line
-    return spread(left, about, width)
+    experiment = Piece(f"{session.partition('_')[2] or session}  ", "text")
+    return [
+        *([name, at, *about, now], [name, *about, now], [name, *about], [experiment, *about]),
+        *([*about, now], about),
+    ]
 
 
 def _where(state: State) -> str:

@@ -14,7 +14,7 @@ from console_case import END, a_workspace, opened_console
 
 GOLDENS = Path(__file__).parent / "goldens"
 SIZES = [(80, 24), (120, 40), (200, 60)]
-SCREENS = {"sessions": "1", "logs": "3", "checks": "4", "compare": "5"}
+SCREENS = {"sessions": "1", "logs": "6", "checks": "7", "compare": "5"}
 FIRST = "20270115T080000Z"
 
 
@@ -50,7 +50,7 @@ async def test_empty(tmp_path: Path, screen: str) -> None:
 
 async def test_logs_in_the_middle_of_a_replay(workspace: Path) -> None:
     async with opened_console(workspace, session=FIRST, at=5.5, size=(80, 24)) as case:
-        await case.press("3")
+        await case.press("6")
         same_as_golden("replay_logs", case.lines)
 
 
@@ -62,5 +62,5 @@ async def test_plain_characters(workspace: Path) -> None:
 
 async def test_help(workspace: Path) -> None:
     async with opened_console(workspace, session=FIRST, size=(80, 24)) as case:
-        await case.press("4", "question_mark")
+        await case.press("7", "question_mark")
         same_as_golden("help_checks", case.lines)

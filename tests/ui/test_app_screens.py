@@ -13,7 +13,7 @@ from textual import events
 
 from pdconsole.journal import SessionDir
 from pdconsole.model.request import Call, Reply
-from pdconsole.ui.screens import sessions as sessions_module
+from pdconsole.ui import runner_calls
 from pdconsole.ui.screens.checks import ChecksScreen
 from pdconsole.ui.screens.compare import CompareScreen
 from pdconsole.ui.screens.logs import LogsScreen
@@ -51,18 +51,15 @@ class Runner:
         self.calls.append(call)
         return Reply(session="s")
 
-    def __enter__(self) -> Runner:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
+    def close(self) -> None:
         return None
 
 
 @pytest.fixture
 def runner(monkeypatch: pytest.MonkeyPatch) -> Runner:
     made = Runner()
-    monkeypatch.setattr(sessions_module, "connect", lambda _workspace: made)
-    monkeypatch.setattr(sessions_module, "connect_or_start", lambda _workspace: made)
+    for name in ("connect", "connect_or_start"):
+        monkeypatch.setattr(runner_calls, name, lambda _workspace: made)
     return made
 
 
@@ -85,7 +82,7 @@ async def test_an_empty_workspace_says_what_to_do(tmp_path: Path) -> None:
         assert "no sessions yet; `pdconsole run" in case.text
         await case.press("5")
         assert "no results in" in case.text
-        for key in ("2", "3", "4"):
+        for key in ("4", "6", "7"):
             await case.press(key)
             assert "session is open" in case.text
 
@@ -194,7 +191,7 @@ def log_lines(view: LogView, screen: LogsScreen) -> list[str]:
 
 async def test_logs_are_merged_by_time_and_shown_as_data(workspace: Path) -> None:
     async with opened_console(workspace, session=FIRST, size=(200, 60)) as case:
-        await case.press("3")
+        await case.press("6")
         screen = case.app.screen
         assert isinstance(screen, LogsScreen)
         view = screen.query_one(LogView)
@@ -212,7 +209,7 @@ async def test_logs_are_merged_by_time_and_shown_as_data(workspace: Path) -> Non
 
 async def test_level_and_source_filters(workspace: Path) -> None:
     async with opened_console(workspace, session=FIRST) as case:
-        await case.press("3")
+        await case.press("6")
         screen = case.app.screen
         assert isinstance(screen, LogsScreen)
         view = screen.query_one(LogView)
@@ -234,7 +231,7 @@ async def test_level_and_source_filters(workspace: Path) -> None:
 
 async def test_search_goes_on_and_back_and_round_the_end(workspace: Path) -> None:
     async with opened_console(workspace, session=FIRST) as case:
-        await case.press("3", "g", "slash", *"starts", "enter")
+        await case.press("6", "g", "slash", *"starts", "enter")
         view = case.app.screen.query_one(LogView)
         assert view.cursor == 0
         await case.press("n")
@@ -252,7 +249,7 @@ async def test_search_goes_on_and_back_and_round_the_end(workspace: Path) -> Non
 
 async def test_what_is_typed_quicker_than_the_focus_moves_is_not_lost(workspace: Path) -> None:
     async with opened_console(workspace, session=FIRST) as case:
-        await case.press("3")
+        await case.press("6")
         case.app.post_message(events.Key("slash", "/"))
         for character in "failed":
             case.app.post_message(events.Key(character, character))
@@ -264,7 +261,7 @@ async def test_what_is_typed_quicker_than_the_focus_moves_is_not_lost(workspace:
 
 async def test_follow_stays_at_the_end_while_the_log_grows(workspace: Path) -> None:
     async with opened_console(workspace, session=FIRST) as case:
-        await case.press("3")
+        await case.press("6")
         view = case.app.screen.query_one(LogView)
         assert view.follow
         log = SessionDir.find(workspace, FIRST).path / "logs" / "node1" / "1-D1.log"
@@ -286,7 +283,7 @@ async def test_follow_stays_at_the_end_while_the_log_grows(workspace: Path) -> N
 
 async def test_in_a_replay_only_what_was_logged_by_then_is_shown(workspace: Path) -> None:
     async with opened_console(workspace, session=FIRST, at=0.0) as case:
-        await case.press("3")
+        await case.press("6")
         view = case.app.screen.query_one(LogView)
         await case.pass_time(4.5)
         assert len(view.ids) == 3
@@ -301,7 +298,7 @@ async def test_whole_lines_sideways_and_copies(workspace: Path) -> None:
         def shown() -> int:
             return " ".join(case.text.split()).count("P1 starts")
 
-        await case.press("3", "g")
+        await case.press("6", "g")
         assert "pid=7" not in case.text
         assert shown() == 1
         await case.press("enter")
@@ -339,7 +336,7 @@ async def test_another_screen_can_ask_for_a_process_at_a_time(workspace: Path) -
 
 async def test_checks_show_verdict_value_threshold_advice(workspace: Path) -> None:
     async with opened_console(workspace, session=FIRST) as case:
-        await case.press("4")
+        await case.press("7")
         assert isinstance(case.app.screen, ChecksScreen)
         table = case.app.screen.query_one(RowTable)
         assert len(table.rows) == 4
@@ -359,7 +356,7 @@ async def test_checks_are_those_of_the_second_shown(workspace: Path) -> None:
     async with opened_console(workspace, session=FIRST, at=0.0) as case:
         assert case.app.replay is not None
         case.app.replay.pause()
-        await case.press("4")
+        await case.press("7")
         assert len(case.app.screen.query_one(RowTable).rows) in (0, 4)
 
 

@@ -13,9 +13,8 @@ from textual.widgets import Input, Static
 
 from pdconsole.journal import JournalError, SessionDir, SessionSummary
 from pdconsole.journal.session import ALIVE
-from pdconsole.model.request import Call
+from pdconsole.model.request import Call, Reply
 from pdconsole.model.state import State
-from pdconsole.runner.client import RunnerError, connect, connect_or_start
 from pdconsole.ui.actions import Action
 from pdconsole.ui.lines import duration, layout_name, printable
 from pdconsole.ui.screens.confirm import ConfirmScreen
@@ -265,21 +264,12 @@ class SessionsScreen(ConsoleScreen):
 
         self.app.push_screen(ConfirmScreen(question, printable(about), yes=yes), answered)
 
-    @work(thread=True, group="call")
     def _call(self, call: Call, done: str) -> None:
-        say = self.console.say
-        try:
-            workspace = self.console.workspace
-            client = connect_or_start(workspace) if call.command == "resume" else connect(workspace)
-            if client is None:
-                raise RunnerError("nothing is running in this workspace")
-            with client:
-                client.call(call)
-        except RunnerError as e:
-            self.app.call_from_thread(say, str(e), "error")
-            return
-        self.app.call_from_thread(say, done)
-        self.app.call_from_thread(self.read)
+        def then(_reply: Reply) -> None:
+            self.console.say(done)
+            self.read()
+
+        self.console.runner.ask(call, then, start=call.command == "resume")
 
     @work(thread=True, group="call")
     def _delete(self, name: str) -> None:
