@@ -12,9 +12,19 @@ from typing import Literal
 import msgspec
 
 from pdconsole.model.feasible import VllmRules
-from pdconsole.model.grid import Grid, GridNode, Slot, format_slots
+from pdconsole.model.grid import Grid, Slot, format_slots
 from pdconsole.model.layout import Layout, LayoutError, ReplicaGroup, Role
 from pdconsole.model.placement import Assignment, Placement, PlacementError, Strategy
+from pdconsole.ui.placing_moves import (
+    ONE_BELOW_ANOTHER,
+    Shape,
+    between,
+    first_slot,
+    in_order,
+    neighbour,
+    number_of,
+    slots_of,
+)
 from pdconsole.ui.placing_rules import Violation, violations
 
 Letter = Literal["P", "D", "C"]
@@ -39,8 +49,9 @@ class Edit(msgspec.Struct, frozen=True):
 class Placing(msgspec.Struct, frozen=True):
     """A placement being made on `grid`, the cursor, and what is selected.
 
-    `anchor` is where a selection began that grows with the cursor. `remark` says, for people, what
-    the last key could not do; empty where it did all. `tp` and `ep` are of the next replica.
+    `anchor` is where the selection began; while `growing`, each move extends it. `remark` says,
+    for people, what the last key could not do; empty where it did all. `tp` and `ep` are of the
+    next replica.
     """
 
     grid: Grid
@@ -48,6 +59,7 @@ class Placing(msgspec.Struct, frozen=True):
     assignments: tuple[Assignment, ...] = ()
     selection: tuple[Slot, ...] = ()
     anchor: Slot | None = None
+    growing: bool = False
     tp: int = 1
     ep: bool = False
     strategy: Strategy = "manual"
@@ -58,7 +70,7 @@ class Placing(msgspec.Struct, frozen=True):
     @classmethod
     def on(cls, grid: Grid) -> Placing:
         """Nothing placed yet, the cursor on the first slot."""
-        return cls(grid, _first_slot(grid))
+        return cls(grid, first_slot(grid))
 
     # --- what it is ---
 
@@ -107,71 +119,59 @@ class Placing(msgspec.Struct, frozen=True):
         """The same on what the grid has become; replicas stay where they are."""
         if grid == self.grid:
             return self
-        there = _slots_of(grid)
+        there = slots_of(grid)
         return _replace(
             self,
             grid=grid,
-            cursor=self.cursor if self.cursor in there else _first_slot(grid),
+            cursor=self.cursor if self.cursor in there else first_slot(grid),
             selection=tuple(s for s in self.selection if s in there),
             anchor=self.anchor if self.anchor in there else None,
         )
 
     # --- moving and selecting ---
 
-    def moved(self, dx: int, dy: int, *, across: int = 1, extend: bool = False) -> Placing:
-        """The cursor `dx` slots along and `dy` rows of nodes down, `across` nodes in a row.
+    def moved(
+        self, dx: int, dy: int, shape: Shape = ONE_BELOW_ANOTHER, *, extend: bool = False
+    ) -> Placing:
+        """The cursor `dx` slots along and `dy` lines of slots down, on a grid drawn as `shape`.
 
-        Past the end of a node it goes on in the next of the row. With `extend`, or after
-        `anchored`, the selection grows with it; else there is none any more.
+        With `extend`, or after `anchored`, the selection grows with it; else it is gone.
         """
-        nodes = self.grid.nodes
-        number = self._node_number(self.cursor)
-        if number is None:
-            return self
-        index = self.cursor.index + dx
-        while index < 0 and number > 0:
-            number -= 1
-            index += nodes[number].slots
-        while index >= nodes[number].slots and number + 1 < len(nodes):
-            index -= nodes[number].slots
-            number += 1
-        target = number + dy * across
-        if not 0 <= target < len(nodes):
-            rows = (len(nodes) - 1) // across
-            row, column = divmod(number, across)
-            target = min(max(0, min(rows, row + dy)) * across + column, len(nodes) - 1)
-        node = nodes[target]
-        slot = Slot(node.name, max(0, min(index, node.slots - 1)))
-        return self.at_slot(slot, across=across, extend=extend)
+        slot = neighbour(self.grid, self.cursor, dx, dy, shape)
+        return self.at_slot(slot, across=shape.across, extend=extend)
 
     def at_slot(self, slot: Slot, *, across: int = 1, extend: bool = False) -> Placing:
         """The cursor on that slot; the selection as in `moved`."""
-        if not (extend or self.anchor):
-            return _replace(self, cursor=slot, selection=(), remark="")
+        if not (extend or self.growing):
+            return _replace(self, cursor=slot, selection=(), anchor=None, growing=False, remark="")
         anchor = self.anchor or self.cursor
-        found = self._between(anchor, slot, across)
-        # Extending by key keeps growing from where it began, until a key moves without it.
+        found = between(self.grid, anchor, slot, across)
         return _replace(self, cursor=slot, selection=found, anchor=anchor, remark="")
 
     def anchored(self) -> Placing:
-        """A selection begins here and grows with the cursor; or the growing ends."""
-        if self.anchor is not None:
-            return _replace(self, anchor=None)
-        return _replace(self, anchor=self.cursor, selection=(self.cursor,), remark="")
-
-    def unanchored(self) -> Placing:
-        return self if self.anchor is None else _replace(self, anchor=None)
+        """A selection begins here and grows with every move; or that ends."""
+        if self.growing:
+            return _replace(self, growing=False)
+        selection = (self.cursor,)
+        return _replace(self, anchor=self.cursor, growing=True, selection=selection, remark="")
 
     def toggled(self, slot: Slot | None = None) -> Placing:
         """That slot, or the one under the cursor, in the selection or no more."""
         which = slot or self.cursor
         chosen = set(self.selection) ^ {which}
         return _replace(
-            self, cursor=which, selection=self._in_order(chosen), anchor=None, remark=""
+            self,
+            cursor=which,
+            selection=in_order(self.grid, chosen),
+            anchor=None,
+            growing=False,
+            remark="",
         )
 
     def selected(self, slots: Iterable[Slot]) -> Placing:
-        return _replace(self, selection=self._in_order(set(slots)), anchor=None, remark="")
+        return _replace(
+            self, selection=in_order(self.grid, slots), anchor=None, growing=False, remark=""
+        )
 
     def node_selected(self, node: str) -> Placing:
         """All slots of the node, or none if they all were."""
@@ -182,7 +182,7 @@ class Placing(msgspec.Struct, frozen=True):
         return self.selected(() if self.selection == slots else slots)
 
     def unselected(self) -> Placing:
-        return _replace(self, selection=(), anchor=None, remark="")
+        return _replace(self, selection=(), anchor=None, growing=False, remark="")
 
     # --- editing ---
 
@@ -268,6 +268,7 @@ class Placing(msgspec.Struct, frozen=True):
             cursor=edit.cursor,
             selection=edit.selection,
             anchor=None,
+            growing=False,
             remark="",
             past=past,
             future=future,
@@ -279,6 +280,7 @@ class Placing(msgspec.Struct, frozen=True):
             assignments=assignments,
             strategy=strategy,
             anchor=None,
+            growing=False,
             remark="",
             past=(*self.past, self._edit())[-EDITS_KEPT:],
             future=(),
@@ -346,7 +348,7 @@ class Placing(msgspec.Struct, frozen=True):
 
     def _next_free(self, after: Slot) -> Slot:
         """The free slot after that one, in its node or a later one; itself if there is none."""
-        number = self._node_number(after)
+        number = number_of(self.grid, after.node)
         if number is None:
             return after
         used = {s for a in self.assignments for s in a.slots}
@@ -358,33 +360,6 @@ class Placing(msgspec.Struct, frozen=True):
                     return slot
             start = 0
         return after
-
-    def _node_number(self, slot: Slot) -> int | None:
-        return next((i for i, n in enumerate(self.grid.nodes) if n.name == slot.node), None)
-
-    def _between(self, one: Slot, other: Slot, across: int) -> tuple[Slot, ...]:
-        """The slots of the rectangle that two span: rows and columns of nodes, and of slots."""
-        a, b = self._node_number(one), self._node_number(other)
-        if a is None or b is None:
-            return self.selection
-        rows = sorted((a // across, b // across))
-        columns = sorted((a % across, b % across))
-        low, high = sorted((one.index, other.index))
-        return tuple(
-            Slot(node.name, index)
-            for row in range(rows[0], rows[1] + 1)
-            for node in self._row(row, across)[columns[0] : columns[1] + 1]
-            for index in range(low, min(high, node.slots - 1) + 1)
-        )
-
-    def _row(self, row: int, across: int) -> Sequence[GridNode]:
-        return self.grid.nodes[row * across : (row + 1) * across]
-
-    def _in_order(self, slots: set[Slot]) -> tuple[Slot, ...]:
-        names = {slot.node for slot in slots}
-        order = {n.name: i for i, n in enumerate(self.grid.nodes) if n.name in names}
-        there = (slot for slot in slots if slot.node in order)
-        return tuple(sorted(there, key=lambda s: (order[s.node], s.index)))
 
 
 def _group_of(assignment: Assignment) -> ReplicaGroup:
@@ -401,12 +376,3 @@ def _numbered(assignments: Sequence[Assignment]) -> tuple[Assignment, ...]:
             for n, a in enumerate(of_role, 1)
         ]
     return tuple(found)
-
-
-def _first_slot(grid: Grid) -> Slot:
-    node = next((n for n in grid.nodes if n.slots), None)
-    return Slot(node.name if node else "", 0)
-
-
-def _slots_of(grid: Grid) -> set[Slot]:
-    return {Slot(node.name, i) for node in grid.nodes for i in range(node.slots)}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from pdconsole.model.feasible import VllmRules
 from pdconsole.model.grid import Grid, Slot
 from pdconsole.ui.actions import Action
 from pdconsole.ui.grid_view import GridView
@@ -55,10 +55,24 @@ class GpuGrid(ScrollView, can_focus=True):
         super().__init__(id=id)
         self.cells = GridView()
         self.placing = Placing.on(Grid(()))
+        self._rules: VllmRules | None = None
+        self._kv_heads: int | None = None
 
-    def show(self, cells: GridView, placing: Placing, violations: Sequence[Violation] = ()) -> None:
-        self.cells, self.placing = cells, placing
+    def show(self, cells: GridView, placing: Placing | None = None) -> None:
+        """What is so on the nodes, and a placing from elsewhere; None keeps the one that is here.
+
+        Keys may have gone on since a message was sent: `self.placing` is always the newest.
+        """
+        self.cells, self.placing = cells, placing or self.placing
         self.refresh()
+
+    def judge(self, rules: VllmRules | None, kv_heads: int | None) -> None:
+        """By which rules of vLLM `violations` are found, besides those of the grid."""
+        self._rules, self._kv_heads = rules, kv_heads
+
+    @property
+    def violations(self) -> tuple[Violation, ...]:
+        return self.placing.violations(self._rules, self._kv_heads)
 
     def render_line(self, y: int) -> Strip:
         return Strip.blank(self.size.width)
