@@ -40,6 +40,7 @@ def take(
     versions.setdefault("python", platform.python_version())
     return {
         "hostname": hostname(),
+        "user": _user_name(os.getuid()),
         "python": platform.python_version(),
         "gpus": found,
         "gpu_trouble": trouble,
@@ -115,6 +116,10 @@ def _user_of(pid: int) -> str:
         uid = os.stat(f"/proc/{pid}").st_uid
     except OSError:
         return ""
+    return _user_name(uid)
+
+
+def _user_name(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

@@ -88,7 +88,7 @@ class NodeClient:
 
     # -- link
 
-    async def open(self) -> Inventory:
+    async def open(self, *, versions: bool = True) -> Inventory:
         """Ships and starts the agent, or adopts the one that lives, with all it runs.
 
         `close` is due however this ends: it may have started an agent and then failed.
@@ -105,7 +105,7 @@ class NodeClient:
             asyncio.ensure_future(self._stay_connected()),
             asyncio.ensure_future(self._renew()),
         ]
-        found = await self.inventory()
+        found = await self.inventory(versions=versions)
         self._running.update(p.token for p in found.processes if p.state == "running")
         return found
 
@@ -294,10 +294,12 @@ class NodeClient:
         assert self._channel is not None
         return self._channel
 
-    async def inventory(self) -> Inventory:
+    async def inventory(self, *, versions: bool = True) -> Inventory:
+        """Without `versions` only those that cost nothing: asking programs takes seconds."""
+        commands = self._version_commands if versions else {}
         answer = await self._call(
             "inventory",
-            {"version_commands": self._version_commands, "version_env": self._version_env},
+            {"version_commands": commands, "version_env": self._version_env},
             answer_s=180.0,
         )
         return msgspec.convert({**answer, "node": self.node}, Inventory)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import cast
 from weakref import WeakKeyDictionary
@@ -16,12 +16,28 @@ from pdconsole.remote.errors import RemoteError
 from pdconsole.remote.ssh_trouble import Hop, explain
 from pdconsole.remote.values import SshTarget
 
-LOGINS_AT_ONCE = 5
+LOGINS_AT_ONCE = 5  # on one sshd
+CONNECTIONS_AT_ONCE = 64  # being opened, on all of them
 LOGIN_TRIES = 4
 MAX_HOPS = 8
 
-# sshd drops logins when ten are under way (MaxStartups 10:30:100): one gate a process.
-_gates: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+
+class _Gates:
+    """sshd drops logins when ten are under way (MaxStartups 10:30:100), so each has a gate of its
+    own: hosts that do not answer hold up nobody else."""
+
+    def __init__(self) -> None:
+        self._all = asyncio.Semaphore(CONNECTIONS_AT_ONCE)
+        self._by_host: dict[tuple[str, int], asyncio.Semaphore] = {}
+
+    @asynccontextmanager
+    async def through(self, address: str, port: int) -> AsyncIterator[None]:
+        gate = self._by_host.setdefault((address, port), asyncio.Semaphore(LOGINS_AT_ONCE))
+        async with gate, self._all:
+            yield
+
+
+_gates: WeakKeyDictionary[asyncio.AbstractEventLoop, _Gates] = WeakKeyDictionary()
 
 
 class Wire:
@@ -159,10 +175,11 @@ class _Witness(asyncssh.SSHClient):
 async def _login(
     target: SshTarget, hop: Hop, tunnel: asyncssh.SSHClientConnection | None
 ) -> asyncssh.SSHClientConnection:
-    gate = _gates.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(LOGINS_AT_ONCE))
+    loop = asyncio.get_running_loop()
+    gates = _gates.get(loop) or _gates.setdefault(loop, _Gates())
     for attempt in range(1, LOGIN_TRIES + 1):
         try:
-            async with gate:
+            async with gates.through(hop.address, hop.port):
                 return await _try_login(target, hop, tunnel)
         except (asyncssh.Error, OSError, ValueError, TimeoutError) as error:
             dropped = isinstance(error, asyncssh.ConnectionLost | ConnectionResetError)

@@ -104,6 +104,7 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
     node: str
     hostname: str
     python: str
+    user: str = ""  # as whom pdconsole works there
     gpus: tuple[NodeGpu, ...] = ()
     gpu_trouble: str = ""  # what nvidia-smi said if it is there and fails
     driver: str = ""

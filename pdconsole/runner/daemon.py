@@ -13,14 +13,15 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from pdconsole import __version__
 from pdconsole.model.request import Call, Reply
 from pdconsole.runner.control import ControlServer
 from pdconsole.runner.open_session import OpenSession, begin, resume
 from pdconsole.runner.socket_path import lock_path, socket_path
-from pdconsole.runner.user_errors import UserError
+from pdconsole.runner.survey import Surveys
+from pdconsole.runner.user_errors import USER_ERRORS, UserError
 
 IDLE_S = 60.0
 IDLE_CHECK_S = 1.0
@@ -35,6 +36,7 @@ class Runner:
         self._workspace = workspace
         self._idle_s = idle_s
         self._control = ControlServer(socket_path(workspace), self.handle)
+        self._surveys = Surveys(workspace)
         self._session: OpenSession | None = None
         self._carrying_out: asyncio.Task[None] | None = None
         self._last_ending = ("", "")  # name of the last session and what it said
@@ -59,6 +61,7 @@ class Runner:
                 await self._carrying_out
         finally:
             await self._control.close()
+            await self._surveys.end()
             log.info("runner ends")
 
     def _idle_for_long(self) -> bool:
@@ -69,23 +72,22 @@ class Runner:
     async def handle(self, call: Call) -> Reply:
         try:
             return await self._dispatch(call)
-        except UserError as e:
+        except USER_ERRORS as e:
             return self._reply(error=str(e))
         except Exception as e:  # a fault of ours must not take the session with it
             log.exception("call %s failed", call.command)
             return self._reply(error=f"internal error in the runner: {e!r}; please report it")
 
-    def _reply(self, error: str = "", session: str = "") -> Reply:
-        if not session and self._session is not None:
-            session = self._session.name
+    def _reply(self, error: str = "", **found: Any) -> Reply:
         return Reply(
             error=error,
             version=__version__,
             pid=os.getpid(),
             workspace=str(self._workspace),
-            session=session,
+            session=self._session.name if self._session is not None else "",
             last_session=self._last_ending[0],
             last_message=self._last_ending[1],
+            **found,
         )
 
     async def _dispatch(self, call: Call) -> Reply:
@@ -94,6 +96,8 @@ class Runner:
                 return self._reply()
             case "run" | "resume":
                 return await self._open(call)
+            case "survey":
+                return self._reply(survey=self._surveys.survey(call.cluster))
             case "shutdown":
                 if self._session is not None:
                     raise UserError(f"{self._session.name} is running; stop it first")
