@@ -39,13 +39,13 @@ if TYPE_CHECKING:
 
     from pdconsole.ui.replay_clock import ReplayClock
 
-TICK_S = 0.5
 NOTICE_S = 8.0  # how long a notice stays that needs nothing done
 SAID = {"info": "accent", "warning": "warn", "error": "fail"}
 
 
 class ConsoleApp(App[None]):
-    """`tick` is called at 2 Hz by a timer; tests give `tick_s=None` and call it themselves."""
+    """`tick` is called by a timer, twice a second unless the settings say otherwise; with
+    `ticks` false, as in tests, it is left to others."""
 
     TITLE = "pdconsole"
     CSS_PATH = "console.tcss"
@@ -62,7 +62,7 @@ class ConsoleApp(App[None]):
         at: float | None = None,
         speed: float = 1.0,
         clock: Clock = SYSTEM_CLOCK,
-        tick_s: float | None = TICK_S,
+        ticks: bool = True,
         environment: dict[str, str] | None = None,
         connect: Connect = connect_runner,
     ) -> None:
@@ -78,7 +78,7 @@ class ConsoleApp(App[None]):
         self._notice_level = "info"
         self._notice_until: float | None = None
         self._first = (open_session, at, speed)
-        self._tick_s = tick_s
+        self._ticks = ticks
         self._config = config_dir()
         self.settings, problems = load_settings(self._config)
         self.keymap, key_problems = load_keymap(self._config)
@@ -131,8 +131,8 @@ class ConsoleApp(App[None]):
         self.set_keymap({action: ",".join(keys) for action, keys in self.keymap.items()})
         self.switch_mode(HOME)
         self.set_class(self.ascii, "-ascii")
-        if self._tick_s is not None:
-            self.set_interval(self._tick_s, self.tick)
+        if self._ticks:
+            self.set_interval(1 / self.settings.refresh_hz, self.tick)
         if self.problems:
             self.say("; ".join(self.problems), "warning")
         name, at, speed = self._first

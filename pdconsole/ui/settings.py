@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -24,11 +24,13 @@ class SettingsError(Exception):
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`ascii` None means: by the locale of the terminal."""
+    """`ascii` None means: by the locale of the terminal. `refresh_hz`: how often what is shown is
+    brought up to date."""
 
     theme: str = theme.DEFAULT
     ascii: bool | None = None
     mouse: bool = True
+    refresh_hz: Annotated[float, msgspec.Meta(ge=0.2, le=10.0)] = 2.0
 
     def uses_ascii(self, environment: Mapping[str, str]) -> bool:
         if self.ascii is not None:

@@ -62,7 +62,7 @@ async def opened_console(
     clock: FakeClock | None = None,
 ) -> AsyncIterator[Case]:
     clock = clock or FakeClock()
-    app = ConsoleApp(workspace, open_session=session, at=at, clock=clock, tick_s=None)
+    app = ConsoleApp(workspace, open_session=session, at=at, clock=clock, ticks=False)
     async with app.run_test(size=size) as pilot:
         case = Case(app, pilot, clock)
         await case.settle()

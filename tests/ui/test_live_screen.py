@@ -80,7 +80,7 @@ async def console(
     at: float | None = None,
     session: str | None = "",
 ) -> AsyncIterator[Console]:
-    app = ConsoleApp(workspace, open_session=session, at=at, clock=clock, tick_s=None)
+    app = ConsoleApp(workspace, open_session=session, at=at, clock=clock, ticks=False)
     async with app.run_test(size=size) as pilot:
         await app.workers.wait_for_complete()
         found = Console(app, pilot, clock)
