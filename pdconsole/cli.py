@@ -110,7 +110,14 @@ def main() -> None:
 @cli.command()
 @click.argument("experiment", required=False)
 @click.option("--cluster", help="Cluster profile; default: the experiment's.")
-@click.option("--layout", "layouts", multiple=True, help="Only this layout; may be repeated.")
+@click.option("--model", help="Model profile; default: the experiment's.")
+@click.option("--workload", help="Workload profile; default: the experiment's.")
+@click.option(
+    *("--layout", "--manual", "layouts"),
+    multiple=True,
+    help="Only this layout; may be repeated. 2P-TP2+1D-TP4@spread and 'P1=node1:0,1 D1=node1:2-5' "
+    "also say where it goes.",
+)
 @click.option("--concurrency", multiple=True, type=int, help="Closed-loop point; may be repeated.")
 @click.option("--request-rate", multiple=True, type=float, help="Open-loop point, requests/s.")
 @click.option("--network", help="Network profile for every run.")
@@ -139,6 +146,8 @@ def run(
     **asked: Any,
 ) -> None:
     """Carry out EXPERIMENT: every layout deployed, measured and recorded.
+
+    The experiment `ad-hoc` has no profile: name its cluster, model, workload, network and layouts.
 
     The work is done by a background process, which goes on when this one is closed. Ctrl-C asks it
     for an orderly stop, a second Ctrl-C ends it at once; both leave nothing running on any node.
@@ -176,8 +185,15 @@ def _request(experiment: str, asked: dict[str, Any]) -> RunRequest:
     import shlex
 
     from pdconsole.model.request import RunRequest
+    from pdconsole.runner.command_line import placed_layouts
 
     command = shlex.join(["pdconsole", *sys.argv[1:]])
+    try:
+        placed = placed_layouts(asked["layouts"], asked["placement"])
+    except ValueError as e:
+        raise click.BadParameter(str(e), param_hint="--layout") from None
+    if placed:
+        asked = {**asked, "layouts": (), "placed": placed}
     return RunRequest(experiment=experiment, command=command, **asked)
 
 

@@ -46,6 +46,7 @@ _SPAN = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?", re.A)
 # Ways to divide unequal nodes between prefill and decode that `spread` tries; all there are,
 # unless very many nodes have very different room.
 _MOST_DIVISIONS = 5000
+_MOST_SLOTS = 4096  # of a node that is not known yet
 
 
 class PlacementError(GeometryError):
@@ -187,6 +188,13 @@ def parse_manual(text: str, grid: Grid, layout: Layout | None = None) -> Placeme
             rule="layout",
         )
     return Placement(placed, "manual", tuple(found))
+
+
+def manual_layout(text: str) -> Layout:
+    """The layout that a manual placement is of, whatever the grid. Raises PlacementError."""
+    places = re.findall(r"[=+]([^\s;:+]+):", text)
+    nodes = (GridNode(name=name, slots=_MOST_SLOTS) for name in dict.fromkeys(places))
+    return parse_manual(text, Grid(nodes=tuple(nodes))).layout
 
 
 # Reading manual placements

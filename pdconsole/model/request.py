@@ -15,9 +15,12 @@ AD_HOC = "ad-hoc"  # an experiment that no profile describes: its request says a
 
 
 class PlacedLayout(msgspec.Struct, frozen=True, kw_only=True):
-    """A layout and where it goes; `manual` is the notation of model.placement.parse_manual."""
+    """A layout and where it goes; `manual` is the notation of model.placement.parse_manual.
 
-    layout: str
+    A manual placement says itself which layout it is of: `layout` may be empty there.
+    """
+
+    layout: str = ""
     strategy: Strategy = "pack"
     manual: str = ""
 

@@ -17,8 +17,11 @@ from typing import IO, Any
 
 from pdconsole import __version__
 from pdconsole.model.request import Call, Reply
+from pdconsole.profiles import Profiles
 from pdconsole.runner.control import ControlServer
+from pdconsole.runner.launch_plans import launch_plans
 from pdconsole.runner.open_session import OpenSession, begin, resume
+from pdconsole.runner.planning import plan_experiment
 from pdconsole.runner.socket_path import lock_path, socket_path
 from pdconsole.runner.survey import Surveys
 from pdconsole.runner.user_errors import USER_ERRORS, UserError
@@ -98,6 +101,8 @@ class Runner:
                 return await self._open(call)
             case "survey":
                 return self._reply(survey=self._surveys.survey(call.cluster))
+            case "plan":
+                return self._plan(call)
             case "shutdown":
                 if self._session is not None:
                     raise UserError(f"{self._session.name} is running; stop it first")
@@ -105,6 +110,20 @@ class Runner:
                 return self._reply()
             case _:
                 return self._steer(call)
+
+    def _plan(self, call: Call) -> Reply:
+        if call.run is None:
+            raise UserError("the call `plan` needs a request")
+        planned = plan_experiment(Profiles.open(self._workspace), call.run)
+        name = planned.cluster.name
+        running = self._surveys.running(name)
+        launches = launch_plans(
+            planned,
+            cluster=running.cluster if running else planned.cluster,
+            versions=self._surveys.versions(name),
+            survey=running.sights.survey() if running else None,
+        )
+        return self._reply(plan=planned.plan, launches=launches)
 
     async def _open(self, call: Call) -> Reply:
         if self._session is not None:
@@ -119,6 +138,7 @@ class Runner:
         else:
             session = resume(self._workspace, call.session, ignore_checks=call.ignore_checks)
         self._session = session
+        self._surveys.leave(session.cluster)
         self._carrying_out = asyncio.create_task(self._carry_out(session))
         return self._reply()
 

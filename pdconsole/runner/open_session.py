@@ -23,6 +23,7 @@ from pdconsole.model.state import State, fold
 from pdconsole.profiles import Profiles
 from pdconsole.remote.feed import NewsFeed
 from pdconsole.remote.values import ClockSeen, Inventory, News
+from pdconsole.runner.command_line import command_line
 from pdconsole.runner.nodes import SessionNodes, nodes_of
 from pdconsole.runner.planning import Planned, plan_experiment
 from pdconsole.runner.recording import Recording
@@ -44,6 +45,8 @@ Ending = tuple[ev.SessionStatus, str]
 
 def begin(workspace: Path, request: RunRequest) -> OpenSession:
     """Plan a request and make its session directory. Raises UserError; then nothing was made."""
+    if not request.command:
+        request = msgspec.structs.replace(request, command=command_line(request))
     try:
         planned = plan_experiment(Profiles.open(workspace), request)
         directory = SessionDir.create(workspace, planned.plan.experiment)
@@ -113,6 +116,10 @@ class OpenSession:
     @property
     def name(self) -> str:
         return self._directory.name
+
+    @property
+    def cluster(self) -> str:
+        return self._planned.cluster.name
 
     # --- steering ---
 

@@ -10,15 +10,17 @@ from pdconsole.model.grid import Grid, GridNode
 from pdconsole.model.layout import Layout, parse_layout
 from pdconsole.model.placement import Placement, parse_manual, place
 from pdconsole.model.plan import ExperimentPlan, RunPlan, result_dir_name
-from pdconsole.model.request import RunRequest
-from pdconsole.model.workload import MeasurePolicy, Point, Workload
+from pdconsole.model.request import AD_HOC, RunRequest
+from pdconsole.model.workload import MeasurePolicy, Mode, Point, Workload
 from pdconsole.profiles import Profiles
 from pdconsole.profiles.experiment import ExperimentProfile, ExperimentRun
-from pdconsole.profiles.schema import ClusterProfile, ModelProfile, NetworkProfile
-
-
-class PlanError(Exception):
-    """A request that cannot be carried out as asked; str() says what to write instead."""
+from pdconsole.profiles.schema import (
+    ClusterProfile,
+    ModelProfile,
+    NetworkProfile,
+    WorkloadProfile,
+)
+from pdconsole.runner.ad_hoc import PlanError, ad_hoc_experiment, placed_run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,20 +39,7 @@ def plan_experiment(profiles: Profiles, request: RunRequest) -> Planned:
 
     Raises PlanError, ProfileError, LayoutError or PlacementError, each with a sentence for people.
     """
-    experiment = profiles.experiment(request.experiment)
-    if experiment.kind == "netbench":
-        raise PlanError(
-            f"{experiment.name} measures the network with NIXL on the nodes, which this version "
-            "does not do yet; pack-vs-spread compares networks under load"
-        )
-    full = experiment
-    if request.quick:
-        if experiment.quick is None:
-            raise PlanError(
-                f"{experiment.name} has no quick form; leave out --quick, or choose with --layout "
-                "and --concurrency"
-            )
-        experiment = experiment.quick_form()
+    full, experiment = _experiments(profiles, request)
     cluster = profiles.cluster(request.cluster or experiment.cluster)
     model = profiles.model(experiment.model)
     workload = profiles.workload(experiment.workload)
@@ -61,19 +50,14 @@ def plan_experiment(profiles: Profiles, request: RunRequest) -> Planned:
     }
     grid = grid_of(cluster)
     points = _points(experiment, request)
+    workloads = [_in_mode(workload, mode) for mode in experiment.modes]
+    placements = [place_run(run, grid) for run in chosen]
     runs: list[RunPlan] = []
-    for mode in experiment.modes:
-        for run in chosen:
-            runs.append(
-                _run_plan(
-                    str(len(runs) + 1),
-                    place_run(run, grid),
-                    request.network or experiment.network_of(run),
-                    workload.workload(mode),
-                    points,
-                    model,
-                )
-            )
+    for of_mode in workloads:
+        for run, placement in zip(chosen, placements, strict=True):
+            network = request.network or experiment.network_of(run)
+            number = str(len(runs) + 1)
+            runs.append(run_plan(number, placement, network, of_mode, points, model))
     plan = ExperimentPlan(
         experiment=experiment.name,
         question=experiment.question.strip(),
@@ -85,6 +69,40 @@ def plan_experiment(profiles: Profiles, request: RunRequest) -> Planned:
         runs=tuple(runs),
     )
     return Planned(plan, cluster, model, networks, experiment.seed)
+
+
+def _experiments(
+    profiles: Profiles, request: RunRequest
+) -> tuple[ExperimentProfile, ExperimentProfile]:
+    """The experiment, and what of it is asked for: itself or its short form."""
+    if request.experiment == AD_HOC:
+        made = ad_hoc_experiment(profiles, request)
+        return made, made
+    full = profiles.experiment(request.experiment)
+    if full.kind == "netbench":
+        raise PlanError(
+            f"{full.name} measures the network with NIXL on the nodes, which this version "
+            "does not do yet; pack-vs-spread compares networks under load"
+        )
+    if request.quick and full.quick is None:
+        raise PlanError(
+            f"{full.name} has no quick form; leave out --quick, or choose with --layout "
+            "and --concurrency"
+        )
+    changes: dict[str, str] = {}
+    if request.model is not None:
+        changes["model"] = profiles.model(request.model).name
+    if request.workload is not None:
+        changes["workload"] = profiles.workload(request.workload).name
+    full = full.model_copy(update=changes)
+    return full, full.quick_form() if request.quick else full
+
+
+def _in_mode(workload: WorkloadProfile, mode: Mode) -> Workload:
+    try:
+        return workload.workload(mode)
+    except ValueError as e:
+        raise PlanError(f"{e}; choose another workload") from e
 
 
 def grid_of(cluster: ClusterProfile) -> Grid:
@@ -119,6 +137,8 @@ def _chosen_runs(
     full: ExperimentProfile, experiment: ExperimentProfile, request: RunRequest
 ) -> tuple[ExperimentRun, ...]:
     """What the request names, as the experiment has it; what the experiment lacks, on its own."""
+    if request.placed:
+        return tuple(placed_run(placed) for placed in request.placed)
     wanted = request.placement
     if not request.layouts:
         chosen = experiment.chosen_runs(optional=request.with_optional)
@@ -164,7 +184,7 @@ def _policy(experiment: ExperimentProfile, request: RunRequest) -> MeasurePolicy
     )
 
 
-def _run_plan(
+def run_plan(
     run_id: str,
     placement: Placement,
     network: str,

@@ -11,7 +11,7 @@ from pdconsole.model.grid import GeometryError
 from pdconsole.profiles import ProfileError
 from pdconsole.remote.errors import RemoteError
 from pdconsole.results import ResultError
-from pdconsole.runner.planning import PlanError
+from pdconsole.runner.ad_hoc import PlanError
 from pdconsole.serving.errors import ServingError
 from pdconsole.sim.embedded import EmbeddedError
 

@@ -9,7 +9,8 @@ import pytest
 from pdconsole.model.placement import PlacementError
 from pdconsole.model.request import RunRequest
 from pdconsole.profiles import ProfileError, Profiles
-from pdconsole.runner.planning import PlanError, Planned, plan_experiment
+from pdconsole.runner.ad_hoc import PlanError
+from pdconsole.runner.planning import Planned, plan_experiment
 
 
 @pytest.fixture(scope="module")
