@@ -35,6 +35,7 @@ class Request(msgspec.Struct, frozen=True, tag_field="kind", tag="request"):
     prefill: str = ""
     decode: str = ""
     itl_count: int = 0
+    stages_ms: dict[str, float] = {}
 
 
 class Summary(msgspec.Struct, frozen=True, tag_field="kind", tag="summary"):
@@ -128,4 +129,5 @@ class DriverLog:
             error=r.error,
             prefill=r.prefill,
             decode=r.decode,
+            stages_ms=r.stages_ms,
         )

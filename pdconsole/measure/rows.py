@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pdconsole.measure.driver_log import Request
 from pdconsole.measure.errors import MeasureError
 from pdconsole.model.measurement import RequestRow
+from pdconsole.model.stages import CLIENT, FIRST_TOKEN, QUEUE
 
 _ENTRY = struct.Struct("<II")
 _GAP_BYTES = 4
@@ -68,5 +69,8 @@ def _row(r: Request, gaps_ms: tuple[float, ...]) -> RequestRow:
         request_id=r.request_id,
         prefill=r.prefill,
         decode=r.decode,
+        client_ms=r.stages_ms.get(CLIENT),
+        server_queue_ms=r.stages_ms.get(QUEUE),
+        server_first_token_ms=r.stages_ms.get(FIRST_TOKEN),
         gaps_ms=gaps_ms,
     )

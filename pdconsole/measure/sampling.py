@@ -21,6 +21,10 @@ PREEMPTIONS = "vllm:num_preemptions_total"
 PROMPT_TOKENS = "vllm:prompt_tokens_total"
 PROMPT_TOKENS_BY_SOURCE = "vllm:prompt_tokens_by_source_total"
 GENERATION_TOKENS = "vllm:generation_tokens_total"
+# Observed together, once for each request that ends (vllm/v1/metrics/stats.py).
+QUEUE_COUNT = "vllm:request_queue_time_seconds_count"
+QUEUE_SUM = "vllm:request_queue_time_seconds_sum"
+PREFILL_SUM = "vllm:request_prefill_time_seconds_sum"
 NIXL = "vllm:nixl_"
 SIM_HANDSHAKES = "pdconsole_sim_handshakes_total"
 SIM_LATE = "pdconsole_sim_late_seconds"
@@ -56,6 +60,9 @@ def _worker(run: str, process: str, node_t: float, values: Mapping[str, float]) 
         prefix_cache_queries=first_total(values, PREFIX_QUERIES),
         prefix_cache_hits=first_total(values, PREFIX_HITS),
         local_compute_tokens=total(values, PROMPT_TOKENS_BY_SOURCE, source="local_compute"),
+        finished=total(values, QUEUE_COUNT),
+        queue_s=total(values, QUEUE_SUM),
+        prefill_s=total(values, PREFILL_SUM),
         late_ms=max(late_s) * 1e3 if late_s else None,
     )
 

@@ -205,6 +205,11 @@ class WorkerSampled(Event, frozen=True, kw_only=True, tag="worker.sample"):
     prefix_cache_queries: float | None = None
     prefix_cache_hits: float | None = None
     local_compute_tokens: float | None = None  # prompt_tokens_by_source{source="local_compute"}
+    # Of its finished requests, from its histograms: how many, and the seconds of all together that
+    # they queued (on a decode replica until their KV had come) and then ran up to the first token.
+    finished: float | None = None
+    queue_s: float | None = None
+    prefill_s: float | None = None
     late_ms: float | None = None  # simulated workers: lateness against the model's clock, p99
 
 
@@ -274,7 +279,7 @@ class RequestFinished(Event, frozen=True, kw_only=True, tag="request.finished"):
     error: str = ""
     prefill: str = ""  # derived from the request id, where the router tells
     decode: str = ""
-    # Of the TTFT, ms, where the servers tell: "queue", "prefill", ... of model.stages.
+    # Of the TTFT, ms, what is told of this one request: the TOLD of model.stages.
     stages_ms: dict[str, float] = {}
 
 

@@ -36,6 +36,11 @@ class RequestRow(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str = ""
     prefill: str = ""  # derived from the request id, where the router tells
     decode: str = ""
+    # Of the TTFT, where it is told: handing the request over; on the server that answered, in its
+    # queue (on a decode replica until its KV had come) and from there to its first token.
+    client_ms: float | None = None
+    server_queue_ms: float | None = None
+    server_first_token_ms: float | None = None
     gaps_ms: tuple[float, ...] = ()
 
 

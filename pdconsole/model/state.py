@@ -12,7 +12,12 @@ from typing import Any
 import msgspec
 
 from pdconsole.model import events as ev
-from pdconsole.model.statistics import merge_histograms, percentiles_of_histogram
+from pdconsole.model.statistics import (
+    count_of_histogram,
+    mean_of_histogram,
+    merge_histograms,
+    percentiles_of_histogram,
+)
 
 LIVE_WINDOW_S = 10.0
 NOTES_KEPT = 50
@@ -30,6 +35,16 @@ class NodeState(msgspec.Struct, frozen=True):
     nics: ev.NicsSampled | None = None
 
 
+class SampledWindow(msgspec.Struct, frozen=True):
+    """What a process's counters said as a point's warm-up or window opened, and said last in it."""
+
+    first: ev.WorkerSampled | None = None
+    last: ev.WorkerSampled | None = None
+    nixl_first: ev.NixlSampled | None = None
+    nixl_last: ev.NixlSampled | None = None
+    open: bool = False
+
+
 class ProcessView(msgspec.Struct, frozen=True):
     """A worker, the router or the driver; `state` and `sample` are its latest events."""
 
@@ -37,6 +52,7 @@ class ProcessView(msgspec.Struct, frozen=True):
     state: ev.ProcessState
     sample: ev.WorkerSampled | None = None
     nixl: ev.NixlSampled | None = None
+    window: SampledWindow = SampledWindow()
 
 
 class PointView(msgspec.Struct, frozen=True):
@@ -52,6 +68,8 @@ class PointView(msgspec.Struct, frozen=True):
     finished: int = 0  # requests, all phases of this attempt
     window_finished: int = 0
     errors: int = 0
+    ttft_sum_ms: float = 0.0  # of the `ttfts` requests of the window, or of the warm-up before it
+    ttfts: int = 0
     result: ev.PointResult | None = None
 
     def progress(self, t: float) -> float:
@@ -290,7 +308,10 @@ def _worker_sample(state: State, event: ev.WorkerSampled) -> State:
     view = state.processes.get(event.process)
     if view is None:
         return state
-    view = _replace(view, sample=event)
+    window = view.window
+    if window.open:
+        window = _replace(window, first=window.first or event, last=event)
+    view = _replace(view, sample=event, window=window)
     return _stamped(state, event, processes={**state.processes, event.process: view})
 
 
@@ -298,7 +319,10 @@ def _nixl_sample(state: State, event: ev.NixlSampled) -> State:
     view = state.processes.get(event.process)
     if view is None:
         return state
-    view = _replace(view, nixl=event)
+    window = view.window
+    if window.open:
+        window = _replace(window, nixl_first=window.nixl_first or event, nixl_last=event)
+    view = _replace(view, nixl=event, window=window)
     return _stamped(state, event, processes={**state.processes, event.process: view})
 
 
@@ -318,6 +342,8 @@ def _point_state(state: State, event: ev.PointState) -> State:
     def change(p: PointView) -> PointView:
         if event.status == "warmup" or event.attempt != p.attempt:
             p = PointView(id=p.id, started_t=event.t)
+        if event.status == "window":
+            p = _replace(p, ttft_sum_ms=0.0, ttfts=0)
         return _replace(
             p,
             status=event.status,
@@ -339,7 +365,18 @@ def _point_state(state: State, event: ev.PointState) -> State:
         run,
         current_point="" if ended else event.point,
         ticks=() if fresh else state.ticks,
+        processes={
+            name: _replace(view, window=_window_of(view, event.status))
+            for name, view in state.processes.items()
+        },
     )
+
+
+def _window_of(view: ProcessView, status: ev.PointStatus) -> SampledWindow:
+    """Another one where a phase opens; what was sampled last before belongs to its beginning."""
+    if status in ("warmup", "window"):
+        return SampledWindow(view.sample, view.sample, view.nixl, view.nixl, open=True)
+    return _replace(view.window, open=False)
 
 
 def _tick(state: State, event: ev.PointTick) -> State:
@@ -349,11 +386,16 @@ def _tick(state: State, event: ev.PointTick) -> State:
 
     def change(p: PointView) -> PointView:
         in_window = event.finished if event.phase == "window" else 0
+        counts = event.phase == p.status != "drain"
+        ttfts = count_of_histogram(event.ttft) if counts else 0
+        sum_ms = (mean_of_histogram(event.ttft) or 0.0) * ttfts
         return _replace(
             p,
             finished=p.finished + event.finished,
             window_finished=p.window_finished + in_window,
             errors=p.errors + event.errors,
+            ttft_sum_ms=p.ttft_sum_ms + sum_ms,
+            ttfts=p.ttfts + ttfts,
         )
 
     run = _change_point(state, event.run, event.point, change)

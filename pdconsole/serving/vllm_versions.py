@@ -36,6 +36,8 @@ class EngineRules(msgspec.Struct, frozen=True, kw_only=True):
     load_failure_policy: bool
     # NIXL's counters are in /metrics; before that a log line counts the transfers.
     nixl_metrics: bool
+    # --enable-per-request-metrics: an answer tells its request's queue and first-token times.
+    per_request_metrics: bool
 
 
 def engine_rules(version: str) -> EngineRules:
@@ -65,6 +67,7 @@ def engine_rules(version: str) -> EngineRules:
         kv_lease=number >= (0, 22, 0),
         load_failure_policy=number >= (0, 13, 0),
         nixl_metrics=number >= (0, 11, 1),
+        per_request_metrics=number >= (0, 25, 0),
     )
 
 

@@ -16,6 +16,7 @@ from pdconsole.serving.errors import ServingError
 from pdconsole.serving.vllm_versions import ABORT_TIMEOUT_S, KV_LEASE_S, EngineRules
 
 HYBRID_MANAGER = "disable-hybrid-kv-cache-manager"
+NO_STATS = "disable-log-stats"
 
 
 class KvPeer(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +61,8 @@ def worker_argv(
         # A line for every scrape and every request would bury the lines that matter.
         "--disable-uvicorn-access-log",
     ]
+    if rules.per_request_metrics and not model.engine_args.get(NO_STATS):
+        argv.append("--enable-per-request-metrics")  # vLLM refuses both together
     if site.assignment.ep:
         argv.append("--enable-expert-parallel")
     for name, value in model.engine_args.items():

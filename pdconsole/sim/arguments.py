@@ -44,6 +44,7 @@ class ServeArguments(msgspec.Struct, frozen=True, kw_only=True):
     gpu_memory_utilization: float
     prefix_caching: bool
     hybrid_kv: bool
+    per_request_metrics: bool
     dtype: str
     kv_cache_dtype: str
     kv_transfer: KvTransferConfig | None
@@ -93,6 +94,7 @@ def parse_serve(argv: Sequence[str]) -> ServeArguments:
         gpu_memory_utilization=known.gpu_memory_utilization,
         prefix_caching=known.enable_prefix_caching,
         hybrid_kv=hybrid if hybrid is not None else transfer is None,
+        per_request_metrics=known.enable_per_request_metrics,
         dtype=known.dtype,
         kv_cache_dtype=known.kv_cache_dtype,
         kv_transfer=transfer,
@@ -117,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--enable-prefix-caching", action=argparse.BooleanOptionalAction, default=True)
     add("--disable-hybrid-kv-cache-manager", dest="hybrid_kv", action="store_false", default=None)
     add("--no-disable-hybrid-kv-cache-manager", dest="hybrid_kv", action="store_true")
+    add("--enable-per-request-metrics", action=argparse.BooleanOptionalAction, default=False)
     add("--dtype", default="auto")
     add("--kv-cache-dtype", default="auto")
     add("--kv-transfer-config")

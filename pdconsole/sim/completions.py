@@ -185,10 +185,17 @@ class Answer:
         }
         return _event({**self._envelope([choice]), "usage": None})
 
-    def usage_chunk(self, generated: int) -> bytes:
-        return _event({**self._envelope([]), "usage": self._usage(generated)})
+    def usage_chunk(self, generated: int, metrics: dict[str, Any] | None) -> bytes:
+        """The last one of a stream; `metrics` ride on it where the server was told to give them."""
+        extra = {} if metrics is None else {"metrics": metrics}
+        return _event({**self._envelope([]), "usage": self._usage(generated), **extra})
 
-    def whole(self, generated: int, kv_transfer_params: dict[str, Any] | None) -> bytes:
+    def whole(
+        self,
+        generated: int,
+        kv_transfer_params: dict[str, Any] | None,
+        metrics: dict[str, Any] | None,
+    ) -> bytes:
         """The body of an answer that is not streamed."""
         tokens = [token_id(self._seed, index) for index in range(generated)]
         choice = {
@@ -208,6 +215,7 @@ class Answer:
                 "system_fingerprint": None,
                 "usage": self._usage(generated),
                 "kv_transfer_params": kv_transfer_params,
+                "metrics": metrics,
             }
         )
 

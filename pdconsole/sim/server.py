@@ -8,6 +8,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -32,6 +33,7 @@ from pdconsole.sim.held import Expired
 from pdconsole.sim.http import Exchange, Request
 from pdconsole.sim.kv_handover import KvHandover, KvUnreachableError
 from pdconsole.sim.metrics import WorkerMetrics
+from pdconsole.sim.request_metrics import request_metrics
 from pdconsole.sim.sequence import Sequence, block_hashes
 from pdconsole.sim.timer import PreciseTimer
 from pdconsole.sim.worker_log import log
@@ -353,7 +355,9 @@ class Server:
         if client.request.stream:
             frame = client.answer.token_chunk(index, last=last)
             if last:
-                usage = client.answer.usage_chunk(sent) if client.request.wants_usage else b""
+                usage = b""
+                if client.request.wants_usage:
+                    usage = client.answer.usage_chunk(sent, self._request_metrics(sequence))
                 client.exchange.send(frame + usage + DONE)
             else:
                 client.exchange.send(frame)
@@ -369,7 +373,11 @@ class Server:
         params = None
         if client.sequence.held and self._handover is not None:
             params = self._handover.params_of(client.sequence, self._replica)
-        client.exchange.respond(client.answer.whole(client.sent, params))
+        metrics = self._request_metrics(client.sequence)
+        client.exchange.respond(client.answer.whole(client.sent, params, metrics))
+
+    def _request_metrics(self, sequence: Sequence) -> dict[str, Any] | None:
+        return request_metrics(sequence) if self._arguments.per_request_metrics else None
 
     def _start(self, job: Coroutine[None, None, None]) -> None:
         task = asyncio.ensure_future(job)

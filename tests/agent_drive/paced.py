@@ -113,12 +113,12 @@ def token_event(text: str = " t", request_id: str = "cmpl-1", finish: str | None
     return event({"id": request_id, "model": "m", "choices": [choice], "usage": None})
 
 
-def usage_event(prompt: int, completion: int, request_id: str = "cmpl-1") -> bytes:
+def usage_event(prompt: int, completion: int, request_id: str = "cmpl-1", **more: Any) -> bytes:
     usage = {"prompt_tokens": prompt, "completion_tokens": completion}
-    return event({"id": request_id, "choices": [], "usage": usage})
+    return event({"id": request_id, "choices": [], "usage": usage, **more})
 
 
-def answer_well(request: Request, request_id: str = "") -> None:
+def answer_well(request: Request, request_id: str = "", **more: Any) -> None:
     """Stream what was asked for: a chunk a token, then the usage, then the end."""
     request_id = request_id or f"cmpl-{request.index}"
     prompt, tokens = len(request.body["prompt"]), request.body["max_tokens"]
@@ -126,7 +126,7 @@ def answer_well(request: Request, request_id: str = "") -> None:
         CHUNKED,
         *(chunk(token_event(request_id=request_id)) for _ in range(tokens - 1)),
         chunk(token_event(request_id=request_id, finish="length")),
-        chunk(usage_event(prompt, tokens, request_id)),
+        chunk(usage_event(prompt, tokens, request_id, **more)),
         chunk(b"data: [DONE]\n\n"),
         b"0\r\n\r\n",
     )

@@ -105,6 +105,27 @@ def test_a_closed_loop_point() -> None:
     assert sum(count for tick in ticks for _, count in tick["e2el"]) == len(requests)
 
 
+def test_what_is_told_of_the_stages_of_a_request() -> None:
+    told = [
+        None,  # a server without the flag
+        {"queue_time_ms": 12.34567, "time_to_first_token_ms": 7, "mean_itl_ms": 1.0},
+        {"queue_time_ms": None, "time_to_first_token_ms": "soon"},
+    ]
+
+    def answer(request: Request) -> None:
+        metrics = told[request.index % 3]
+        answer_well(request, **({} if metrics is None else {"metrics": metrics}))
+
+    with serving(answer) as server:
+        said = carry_out(spec_of(server.url))
+    found = [request["stages_ms"] for request in said.of("request")]
+    assert all(0 <= stages.pop("client") < 5000 for stages in found)
+    assert {json.dumps(stages) for stages in found} == {
+        "{}",
+        '{"queue": 12.3457, "first_token": 7}',
+    }
+
+
 def test_what_is_sent() -> None:
     with serving(answer_well) as server:
         carry_out(spec_of(server.url))

@@ -14,6 +14,10 @@ vllm:prompt_tokens_by_source_total{engine="0",model_name="m",source="local_compu
 vllm:prompt_tokens_by_source_total{engine="0",model_name="m",source="external_kv_transfer"} 4984
 vllm:prefix_cache_queries_total{engine="0",model_name="m"} 5000
 vllm:prefix_cache_hits_total{engine="0",model_name="m"} 0
+vllm:request_queue_time_seconds_sum{engine="0",model_name="m"} 1.5
+vllm:request_queue_time_seconds_count{engine="0",model_name="m"} 3
+vllm:request_prefill_time_seconds_sum{engine="0",model_name="m"} 0.5
+vllm:request_prefill_time_seconds_count{engine="0",model_name="m"} 3
 vllm:nixl_bytes_transferred_sum{engine="0",model_name="m"} 1e9
 vllm:nixl_bytes_transferred_count{engine="0",model_name="m"} 4
 vllm:nixl_bytes_transferred_sum{engine="1",model_name="m"} 1e9
@@ -44,6 +48,9 @@ def test_a_decode_replica_tells_its_load_and_what_it_read():
         prefix_cache_queries=5000,
         prefix_cache_hits=0,
         local_compute_tokens=16,
+        finished=3,
+        queue_s=1.5,
+        prefill_s=0.5,
         late_ms=2.0,
     )
     assert nixl == NixlSampled(

@@ -150,6 +150,23 @@ def test_engine_args_of_the_model_profile_reach_every_worker() -> None:
         assert "--no-async-scheduling" in worker.argv
 
 
+@pytest.mark.parametrize(
+    ("version", "args", "tells"),
+    [
+        ("0.24.0", {}, False),  # the flag came with 0.25
+        ("0.25.0", {}, True),
+        ("0.33.0", {"disable-log-stats": True}, False),  # vLLM refuses both together
+    ],
+)
+def test_replicas_are_to_tell_the_stages_of_a_request(
+    version: str, args: dict[str, bool], tells: bool
+) -> None:
+    model = ModelProfile.model_validate({**MODEL.model_dump(), "engine_args": args})
+    plan = planned(run_of(placed("2P-TP2+2D-TP2")), version=version, model=model)
+    for worker in plan.workers:
+        assert ("--enable-per-request-metrics" in worker.argv) is tells
+
+
 def test_a_simulated_worker_gets_its_engine_model_and_its_link() -> None:
     cluster = PROFILES.cluster("embedded")
     plan = planned(run_of(placed("1P-TP2+1D-TP2", cluster=cluster)), cluster=cluster)

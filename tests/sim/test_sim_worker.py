@@ -46,6 +46,23 @@ def test_a_whole_answer_equals_the_streamed_one(worker: Served) -> None:
     assert whole["kv_transfer_params"] is None
 
 
+def test_with_the_flag_an_answer_tells_its_stages(worker: Served, processes: Processes) -> None:
+    plain = worker.stream([5, 6, 7], 4, stream_options={"include_usage": True})
+    assert "metrics" not in plain[-2]
+    telling = processes.worker("--enable-per-request-metrics")
+    telling.wait_until_healthy()
+    *tokens, usage, _ = telling.stream([5, 6, 7], 4, stream_options={"include_usage": True})
+    assert not any("metrics" in token for token in tokens)
+    told = usage["metrics"]
+    assert sorted(told) == [
+        *("generation_time_ms", "mean_itl_ms", "queue_time_ms", "time_to_first_token_ms"),
+        "tokens_per_second",
+    ]
+    assert told["time_to_first_token_ms"] > 0 <= told["queue_time_ms"]
+    assert told["generation_time_ms"] == pytest.approx(3 * told["mean_itl_ms"])
+    assert telling.complete([5, 6, 7], 1)[1]["metrics"]["mean_itl_ms"] is None
+
+
 def test_what_cannot_be_served_is_refused_in_vllms_words(worker: Served) -> None:
     status, body = worker.ask("POST", "/v1/completions", {"model": "other", "prompt": [1]})
     error = json.loads(body)["error"]

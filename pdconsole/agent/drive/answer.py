@@ -26,6 +26,9 @@ for _size in range(0x20, 0x800):
     HEADS[len(b"%x" % _size) + _size + 4] = (b"%x\r\n" % _size, b"%X\r\n" % _size)
 _HEX = re.compile(rb"[0-9A-Fa-f]+")
 _TEXT = re.compile(rb'"text":\s*"(?:[^"\\]|\\.)*"')
+# As vLLM 0.25 and later name them in an answer's `metrics` (--enable-per-request-metrics): from
+# queued to scheduled, and from there to the first token.
+SERVER_STAGES = (("queue", "queue_time_ms"), ("first_token", "time_to_first_token_ms"))
 NOWHERE = b"\0no read ends like this"
 
 
@@ -55,6 +58,7 @@ class Answer:
         "reason",
         "request_id",
         "server_error",
+        "server_ms",
         "stamps",
         "status",
     )
@@ -74,6 +78,7 @@ class Answer:
         self.prompt_tokens: Optional[int] = None
         self.completion_tokens: Optional[int] = None
         self.server_error = ""
+        self.server_ms: Dict[str, float] = {}  # what the server tells of this request's stages
         # How a read ends that is one chunk with one token event, where a chunk starts next.
         self.plain_end = NOWHERE
         self._token_end = NOWHERE  # the same, wherever the reading stands
@@ -300,6 +305,11 @@ class Answer:
         if isinstance(usage, dict):
             self.prompt_tokens = usage.get("prompt_tokens", self.prompt_tokens)
             self.completion_tokens = usage.get("completion_tokens", self.completion_tokens)
+        metrics = content.get("metrics")
+        if isinstance(metrics, dict):
+            for stage, name in SERVER_STAGES:
+                if isinstance(metrics.get(name), (int, float)):
+                    self.server_ms[stage] = round(metrics[name], 4)
 
 
 _SSE_FIELDS = (b":", b"event:", b"id:", b"retry:")

@@ -149,6 +149,7 @@ class Report:
             decode=self._replicas.get(decode, decode),
             prefill_addr=prefill,
             decode_addr=decode,
+            stages_ms=_stages_ms(flight, outcome),
         )
 
     def tick(self, tick: Tick, itl: Histogram, **fields: Any) -> None:
@@ -175,6 +176,17 @@ class Report:
             gaps_ms = gaps_ms[:]
             gaps_ms.byteswap()
         self._gaps.write(struct.pack("<II", index, len(gaps_ms)) + gaps_ms.tobytes())
+
+
+def _stages_ms(flight: Flight, outcome: Outcome) -> Dict[str, float]:
+    """What is known of where the TTFT went: `client`, until all of the request was handed to the
+    network, and what the server that answered told."""
+    if outcome.ttft_ms is None:
+        return {}
+    told = flight.answer.server_ms
+    if flight.written:
+        told = {"client": round((flight.written - flight.sent) * 1e3, 4), **told}
+    return told
 
 
 def _ms(value: Optional[float]) -> Optional[float]:

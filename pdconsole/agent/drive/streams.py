@@ -37,6 +37,7 @@ class Flight:
         "scheduled",
         "sent",
         "target",
+        "written",
     )
 
     def __init__(self, index: int, target: int, message: bytes, scheduled: float) -> None:
@@ -45,6 +46,7 @@ class Flight:
         self.message = message
         self.scheduled = scheduled
         self.sent = 0.0
+        self.written = 0.0  # all of it was handed to the network; 0: not yet
         self.end = 0.0
         self.error = ""
         self.retried = False
@@ -317,6 +319,8 @@ class Streams:
                 sent = -1  # the other side may have answered before it closed: reading will tell
             if sent == len(connection.unsent):
                 connection.unsent = None
+                if connection.flight is not None:
+                    connection.flight.written = monotonic()
             elif sent >= 0:
                 connection.unsent = connection.unsent[sent:]
                 interest = _IN | _OUT
