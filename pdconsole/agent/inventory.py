@@ -14,7 +14,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, List, Mapping, Sequence
 
-from pdconsole.agent import gpus, nics, sweep
+from pdconsole.agent import gpus, nics, paths, sweep
 
 VERSION = re.compile(r"\d+\.\d+[0-9A-Za-z.+\-]*")
 VERSION_TIMEOUT_S = 60.0
@@ -69,7 +69,7 @@ def simulated() -> bool:
 def _version(argv: Sequence[str], env: Mapping[str, str]) -> str:
     """The first thing that looks like a version in the last line that has one; "" if the command
     is not there, fails, or does not answer in time."""
-    words = [sys.executable if word == "@python@" else word for word in argv]
+    words = [sys.executable if word == "@python@" else paths.expanded(word) for word in argv]
     try:
         done = subprocess.run(
             words,

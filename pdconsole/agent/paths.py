@@ -61,6 +61,11 @@ def _make_dirs(path: str) -> None:
             raise
 
 
+def expanded(word: str) -> str:
+    """A word of a command line; one that begins with ~/ is a path under this user's home."""
+    return os.path.expanduser(word) if word.startswith("~/") else word
+
+
 def disk_error(path: str, error: OSError) -> AgentError:
     return AgentError(
         "disk",

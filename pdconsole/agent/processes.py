@@ -141,7 +141,7 @@ class Processes:
             "nonce": request["nonce"],
             "work_dir": self._work_dir,
             "dir": directory,
-            "argv": [self._replace(word, directory) for word in request["argv"]],
+            "argv": [paths.expanded(self._replace(word, directory)) for word in request["argv"]],
             "env": {**os.environ, **self._replaced(request["env"], directory), **marks},
             "records": bool(request["records"]),
             "locks": self._locks.descriptors(slots),

@@ -17,10 +17,9 @@ LOUD: Mapping[str, frozenset[str]] = {
     "NCCL_DEBUG": frozenset({"INFO", "TRACE"}),
 }
 # Transports that cannot carry KV between GPUs fast; with tcp and nothing else, KV goes by tcp.
-_SLOW_TLS = frozenset(
-    {"tcp", "self", "sm", "shm", "mm", "posix", "sysv", "cma", "knem", "xpmem"}
-    | {"cuda_copy", "gdr_copy", "gdrcopy"}
-)
+# Between processes without GPUs shared memory is the fast one.
+_SHARED_MEMORY = frozenset({"sm", "shm", "mm", "posix", "sysv", "cma", "knem", "xpmem"})
+_SLOW_TLS = frozenset({"tcp", "self", "cuda_copy", "gdr_copy", "gdrcopy"})
 LIBFABRIC_REASON = (
     "NIXL's LIBFABRIC backend on EFA gave corrupt output or hung with vLLM 0.11"
     " (vllm-project/vllm#27055)"
@@ -36,7 +35,7 @@ def environment_checks(
 ) -> Iterator[CheckResult]:
     """Checks of the cluster as a whole; their `node` is the cluster's name."""
     yield from _context(runs, cluster, model)
-    yield _debug_env(_used(runs, networks), cluster)
+    yield debug_env(_used(runs, networks), cluster)
     for network in _used(runs, networks):
         if network.backend == "UCX":
             yield _transport(network, cluster)
@@ -74,7 +73,8 @@ def _context(
             )
 
 
-def _debug_env(networks: Sequence[NetworkProfile], cluster: ClusterProfile) -> CheckResult:
+def debug_env(networks: Sequence[NetworkProfile], cluster: ClusterProfile) -> CheckResult:
+    """Whether variables ask for logs that cost time."""
     sources = [(f"cluster {cluster.name}", cluster.env)]
     sources += [(f"network {network.name}", network.env) for network in networks]
     loud = [
@@ -94,7 +94,9 @@ def _debug_env(networks: Sequence[NetworkProfile], cluster: ClusterProfile) -> C
 
 def _transport(network: NetworkProfile, cluster: ClusterProfile) -> CheckResult:
     asked = {**cluster.env, **network.env}.get("UCX_TLS", "")
-    forced = _only_tcp(asked) and "tcp" not in network.name.lower()
+    in_host_memory = all(node.kind == "cpu" for node in cluster.nodes)
+    slow = _SLOW_TLS if in_host_memory else _SLOW_TLS | _SHARED_MEMORY
+    forced = _only_tcp(asked, slow) and "tcp" not in network.name.lower()
     return CheckResult(
         node=cluster.name,
         check=f"ucx-tls {network.name}",
@@ -107,6 +109,6 @@ def _transport(network: NetworkProfile, cluster: ClusterProfile) -> CheckResult:
     )
 
 
-def _only_tcp(transports: str) -> bool:
+def _only_tcp(transports: str, slow: frozenset[str]) -> bool:
     names = {name.strip().lower() for name in transports.split(",")} - {""}
-    return "tcp" in names and names <= _SLOW_TLS
+    return "tcp" in names and names <= slow

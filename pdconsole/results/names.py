@@ -21,7 +21,7 @@ _LENGTHS = re.compile(r"itl(\d+)_otl(\d+)", re.I)
 _MODE = re.compile(r"(?<![a-z])(mixed|prefill-only|decode-only)(?![a-z])", re.I)
 _GPU = re.compile(r"(?<![a-z0-9])([abhl]\d{2,3}s?|gb\d{3}|mi\d{3}x?)(?![a-z0-9])", re.I)
 _PLACEMENT = re.compile(r"(?<![a-z])(pack|spread|manual)(?:ed)?(?![a-z])", re.I)
-_NETWORK = re.compile(r"(?<![a-z])(srd|tcp|cuda-ipc|libfabric|ucx\d*)(?![a-z0-9])", re.I)
+_NETWORK = re.compile(r"(?<![a-z])(srd|tcp|shm|cuda-ipc|libfabric|ucx\d*)(?![a-z0-9])", re.I)
 
 
 class NameFacts(msgspec.Struct, frozen=True):

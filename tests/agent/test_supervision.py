@@ -125,6 +125,15 @@ def test_placeholders_and_files(node: Node) -> None:
     assert (directory / "a.json").stat().st_mode & 0o777 == 0o600
 
 
+def test_a_word_under_home_is_found_there(node: Node) -> None:
+    client = node.connect()
+    client.hello()
+    client.start("s/1/x", "@python@", "-c", "import sys; print(sys.argv[1:])", "~/a", "b~/c")
+    client.ok("follow", token="s/1/x", offsets={"log": 0})
+    client.end_of("s/1/x")
+    assert client.log("s/1/x").decode() == f"{[f'{node.home}/a', 'b~/c']!r}\n"
+
+
 def test_environment_secrets_are_in_no_file_and_no_argv(node: Node) -> None:
     client = node.connect()
     client.hello()

@@ -40,7 +40,9 @@ def tokenizer(folder: Path) -> None:
     from transformers import PreTrainedTokenizerFast
 
     bpe = ByteLevelBPETokenizer()
-    bpe.train_from_iterator([TEXT], vocab_size=VOCAB, min_frequency=1, special_tokens=["<s>", "</s>"])
+    bpe.train_from_iterator(
+        [TEXT], vocab_size=VOCAB, min_frequency=1, special_tokens=["<s>", "</s>"]
+    )
     # What the text is too short to fill; every id must decode to something.
     have = bpe.get_vocab_size()
     bpe.add_tokens([f"<t{index}>" for index in range(have, VOCAB)])

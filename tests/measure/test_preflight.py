@@ -212,6 +212,13 @@ def test_tcp_is_fine_where_it_is_asked_for_or_not_all_there_is(tls):
     assert problems(check(networks={"srd": network})) == {}
 
 
+def test_shared_memory_is_fast_where_there_are_no_gpus_and_only_there():
+    networks = {"srd": fake.network("shm", env={"UCX_TLS": "tcp,shm,self"})}
+    nodes = [node.model_copy(update={"kind": "cpu"}) for node in fake.CLUSTER.nodes]
+    assert problems(check(networks=networks)) == {("test", "ucx-tls shm"): "warn"}
+    assert problems(check(networks=networks, cluster={"nodes": nodes})) == {}
+
+
 def test_debug_logging_of_a_network_that_no_kv_crosses_is_no_matter():
     loud = {"srd": fake.network(env={"NIXL_LOG_LEVEL": "DEBUG"})}
     assert problems(check(runs=[fake.run_plan("2xTP1")], networks=loud)) == {}

@@ -24,14 +24,16 @@ def slugs(experiment: ExperimentProfile, *, optional: bool = False) -> list[str]
 
 def test_no_shipped_profile_has_a_problem(shipped: Profiles) -> None:
     assert shipped.check() == []
-    assert shipped.names("cluster") == ["embedded", "p5-2node"]
-    assert shipped.names("network") == ["cuda-ipc", "libfabric", "srd", "tcp"]
+    assert shipped.names("cluster") == ["embedded", "local-cpu", "p5-2node"]
+    assert shipped.names("network") == ["cuda-ipc", "libfabric", "shm", "srd", "tcp"]
 
 
 def test_every_experiment_also_fits_the_template_of_a_real_cluster(tmp_path: Path) -> None:
     init_workspace(tmp_path)
     for path in (tmp_path / "profiles/experiments").iterdir():
         text = path.read_text()
+        if "cluster: local-cpu" in text:
+            continue  # of a model for engines without GPUs
         assert "cluster: embedded" in text
         path.write_text(text.replace("cluster: embedded", "cluster: p5-2node"))
     profiles = Profiles.open(tmp_path)
@@ -96,10 +98,11 @@ def test_every_experiment_says_what_it_asks_and_expects(shipped: Profiles) -> No
 
 
 def test_kv_bytes_follow_from_the_shape_of_the_model(shipped: Profiles) -> None:
-    model = shipped.model("gpt-oss-120b")
     keys_and_values, bf16 = 2, 2
-    a_token = model.layers * model.kv_heads * model.head_size * keys_and_values * bf16
-    assert model.kv_bytes_per_token == a_token
+    for name in ("tiny", "gpt-oss-120b"):
+        model = shipped.model(name)
+        a_token = model.layers * model.kv_heads * model.head_size * keys_and_values * bf16
+        assert model.kv_bytes_per_token == a_token
     engine = model.engine_model
     assert engine is not None
     assert engine.kv_bytes_per_token == a_token
@@ -112,7 +115,7 @@ def test_kv_bytes_follow_from_the_shape_of_the_model(shipped: Profiles) -> None:
 
 def test_only_the_network_within_a_node_refuses_to_cross_nodes(shipped: Profiles) -> None:
     within = {n: shipped.network(n).across_nodes is False for n in shipped.names("network")}
-    assert [name for name, only_within in within.items() if only_within] == ["cuda-ipc"]
+    assert [name for name, only_within in within.items() if only_within] == ["cuda-ipc", "shm"]
     assert "27055" in shipped.network("libfabric").warning
 
 
