@@ -303,18 +303,19 @@ class ConsoleApp(App[None]):
         names = theme.NAMES
         after = names[(names.index(self.theme) + 1) % len(names)]
         self.theme = after
-        self._remember(theme=after)
+        self.remember(theme=after)
         self.say(f"theme: {theme.title_of(after)}")
 
     def action_ascii(self) -> None:
         self.ascii = not self.ascii
         self.set_class(self.ascii, "-ascii")
-        self._remember(ascii=self.ascii)
+        self.remember(ascii=self.ascii)
         self.say("plain characters only" if self.ascii else "all characters")
         self.refresh_css()
         self.screen.refresh(layout=True)
 
-    def _remember(self, **changed: Any) -> None:
+    def remember(self, **changed: Any) -> None:
+        """Settings as the user now has them, also for the next time."""
         self.settings = msgspec.structs.replace(self.settings, **changed)
         try:
             save_settings(self._config, self.settings)

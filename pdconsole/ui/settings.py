@@ -31,6 +31,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ascii: bool | None = None
     mouse: bool = True
     refresh_hz: Annotated[float, msgspec.Meta(ge=0.2, le=10.0)] = 2.0
+    chosen: dict[str, str] = {}  # the last cluster, model, workload, network of the Grid screen
 
     def uses_ascii(self, environment: Mapping[str, str]) -> bool:
         if self.ascii is not None:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from pdconsole.runner.client import RunnerError
+from pdconsole.ui import runner_calls
+
 
 @pytest.fixture(autouse=True)
 def own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
@@ -19,6 +22,13 @@ def own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
+    for name in ("connect", "connect_or_start"):
+        monkeypatch.setattr(runner_calls, name, _no_runner)
     yield
     monkeypatch.undo()
     time.tzset()
+
+
+def _no_runner(_workspace: Path) -> None:
+    """Screens that ask the runner by themselves must start none here."""
+    raise RunnerError("there is no runner in this test")
