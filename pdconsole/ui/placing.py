@@ -155,6 +155,10 @@ class Placing(msgspec.Struct, frozen=True):
         selection = (self.cursor,)
         return _replace(self, anchor=self.cursor, growing=True, selection=selection, remark="")
 
+    def ungrown(self) -> Placing:
+        """As it is, but moves select no more."""
+        return _replace(self, growing=False) if self.growing else self
+
     def toggled(self, slot: Slot | None = None) -> Placing:
         """That slot, or the one under the cursor, in the selection or no more."""
         which = slot or self.cursor
