@@ -218,7 +218,9 @@ def test_live_replayed_and_from_any_keyframe_are_one(
             for i in range(len(history._keyframes)):
                 begin = history._keyframes[i]
                 before = [e for e in events if e.seq <= begin.seq]
+                tail = events[len(before) :]
                 assert history._keyframes.state(i) == fold(before)
+                assert fold(tail, history._keyframes.state(i)) == history.latest()
                 assert begin.t <= min((e.t for e in events if e.seq > begin.seq), default=1e9)
             history.close()
 

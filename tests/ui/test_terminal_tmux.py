@@ -2,63 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from console_case import a_workspace
+from tmux_terminal import NEEDS_TMUX, Tmux
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.system,
-    pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed"),
-]
-
-WAIT_S = 60.0
-
-
-class Tmux:
-    """A server of its own, with one window."""
-
-    def __init__(self, directory: Path, width: int, height: int) -> None:
-        self._socket = directory / "tmux.sock"
-        self._run("-f", "/dev/null", "new-session", "-d", "-x", str(width), "-y", str(height), "sh")
-        self._run("set-option", "-g", "remain-on-exit", "on")
-
-    def _run(self, *words: str) -> str:
-        done = subprocess.run(
-            ["tmux", "-S", str(self._socket), *words], check=True, capture_output=True, text=True
-        )
-        return done.stdout
-
-    def type(self, text: str) -> None:
-        self._run("send-keys", "-l", text)
-
-    def press(self, *keys: str) -> None:
-        self._run("send-keys", *keys)
-
-    def resize(self, width: int, height: int) -> None:
-        self._run("resize-window", "-x", str(width), "-y", str(height))
-
-    @property
-    def screen(self) -> str:
-        return self._run("capture-pane", "-p")
-
-    def wait_for(self, *what: str, gone: str = "") -> str:
-        deadline = time.monotonic() + WAIT_S
-        while True:
-            screen = self.screen
-            if all(w in screen for w in what) and not (gone and gone in screen):
-                return screen
-            assert time.monotonic() < deadline, f"{what} not seen in\n{screen}"
-            time.sleep(0.05)
-
-    def end(self) -> None:
-        self._run("kill-server")
+pytestmark = [pytest.mark.slow, pytest.mark.system, NEEDS_TMUX]
 
 
 @pytest.fixture
@@ -103,11 +55,11 @@ def test_open_walk_the_screens_and_quit(tmux: Tmux, tmp_path: Path) -> None:
 def test_replay_and_watch_open_straight_there(tmux: Tmux, tmp_path: Path) -> None:
     workspace = a_workspace(tmp_path / "w")
     command = f"{sys.executable} -m pdconsole -w {workspace}"
-    tmux.press(f"{command} replay 080000Z --at 50% --speed 16; clear; echo left", "Enter")
-    tmux.wait_for("REPLAY", "2 Live")
+    tmux.press(f"{command} replay 080000Z --at 50% --speed 0.25; clear; echo left", "Enter")
+    tmux.wait_for("REPLAY", "4 Live")
     tmux.press("q")
     tmux.wait_for("left", gone="REPLAY")
     tmux.press(f"clear; {command} watch 080000Z; clear; echo left again", "Enter")
-    tmux.wait_for("REPLAY", "2 Live")
+    tmux.wait_for("REPLAY", "4 Live")
     tmux.press("q")
     tmux.wait_for("left again", gone="REPLAY")
