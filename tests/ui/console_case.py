@@ -13,6 +13,7 @@ from textual.pilot import Pilot
 
 from pdconsole.model import events as ev
 from pdconsole.ui.app import ConsoleApp
+from pdconsole.ui.runner_calls import Connect, connect_runner
 
 END = math.inf
 EVIL = "\x1b[31mred\x1b[0m [bold]not bold[/bold] \x07\u202eabc [@click=app.quit]q[/]"
