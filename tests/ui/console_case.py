@@ -61,9 +61,12 @@ async def opened_console(
     at: float | None = END,
     size: tuple[int, int] = (120, 40),
     clock: FakeClock | None = None,
+    connect: Connect = connect_runner,
 ) -> AsyncIterator[Case]:
     clock = clock or FakeClock()
-    app = ConsoleApp(workspace, open_session=session, at=at, clock=clock, ticks=False)
+    app = ConsoleApp(
+        workspace, open_session=session, at=at, clock=clock, ticks=False, connect=connect
+    )
     async with app.run_test(size=size) as pilot:
         case = Case(app, pilot, clock)
         await case.settle()
