@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from pdconsole.model.events import GpuSample, LinkStatus, ProcessState, ProcessStatus
 from pdconsole.model.grid import Grid, GridNode, Slot
+from pdconsole.model.placement import Assignment
 from pdconsole.model.state import NodeState, State
 from pdconsole.model.survey import Owner, Survey, SurveyGpu, SurveyNode
+from pdconsole.ui.placing_rules import Violation, names_of
 
 ENDED: frozenset[ProcessStatus] = frozenset({"stopped"})
 
@@ -80,6 +82,24 @@ def grid_view(survey: Survey | None, state: State | None = None) -> GridView:
         return GridView(nodes, state.simulated if state else False)
     nodes = tuple(_of_survey(node, known.get(node.name), running) for node in survey.nodes)
     return GridView(nodes, survey.simulated, survey.fabric)
+
+
+def unreachable(view: GridView, assignments: Sequence[Assignment]) -> tuple[Violation, ...]:
+    """Replicas on nodes that cannot be reached; one violation a node."""
+    down = {n.name: n for n in view.nodes if n.link in ("lost", "unreachable")}
+    found: dict[str, list[Assignment]] = {}
+    for assignment in assignments:
+        for name in assignment.nodes:
+            if name in down:
+                found.setdefault(name, []).append(assignment)
+    return tuple(
+        Violation(
+            f"{names_of(on_it)} on {name}: {down[name].message or 'it cannot be reached.'}",
+            tuple(slot for a in on_it for slot in a.slots if slot.node == name),
+            "on-grid",
+        )
+        for name, on_it in found.items()
+    )
 
 
 def _running(state: State) -> dict[Slot, ProcessState]:

@@ -214,7 +214,7 @@ class Placing(msgspec.Struct, frozen=True):
             )
         new = Assignment(letter, role, self.tp, self.ep and self.tp > 1, slots)
         placed = self._edited([*self.assignments, new])
-        return _replace(placed, cursor=placed._next_free(slots[-1]))
+        return _replace(placed, cursor=placed._next_room(slots[-1]))
 
     def with_tp(self, tp: int) -> Placing:
         """TP of the next replica; replicas in the selection are divided anew."""
@@ -350,20 +350,26 @@ class Placing(msgspec.Struct, frozen=True):
         used = {s.index for a in self.assignments for s in a.slots if s.node == name}
         return set(self.grid.free(node)) - used
 
-    def _next_free(self, after: Slot) -> Slot:
-        """The free slot after that one, in its node or a later one; itself if there is none."""
+    def _next_room(self, after: Slot) -> Slot:
+        """The next free slot where another such replica fits; else any free one, else `after`."""
         number = number_of(self.grid, after.node)
         if number is None:
             return after
-        used = {s for a in self.assignments for s in a.slots}
+        used: dict[str, set[int]] = {}
+        for slot in (s for a in self.assignments for s in a.slots):
+            used.setdefault(slot.node, set()).add(slot.index)
+        any_free = None
         start = after.index
         for node in self.grid.nodes[number:]:
-            for index in range(start, node.slots):
-                slot = Slot(node.name, index)
-                if slot not in used and slot not in self.grid.taken:
-                    return slot
+            free = set(self.grid.free(node)) - used.get(node.name, set())
+            first = min((i for i in free if i >= start), default=None)
             start = 0
-        return after
+            if first is None:
+                continue
+            if len(free) >= self.tp:
+                return Slot(node.name, first)
+            any_free = any_free or Slot(node.name, first)
+        return any_free or after
 
 
 def _group_of(assignment: Assignment) -> ReplicaGroup:

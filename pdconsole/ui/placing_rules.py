@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -12,7 +12,10 @@ from pdconsole.model.placement import Assignment, PlacementRule
 
 
 class Violation(msgspec.Struct, frozen=True):
-    """`rule` is model.placement's; "layout" for what the replicas together cannot be."""
+    """`rule` is model.placement's; "layout" for what the replicas together cannot be.
+
+    No slots: something is missing, and none that are there are wrong.
+    """
 
     text: str
     slots: tuple[Slot, ...]
@@ -56,9 +59,9 @@ def _roles(assignments: Sequence[Assignment]) -> Iterator[Violation]:
         text = "Collocated replicas cannot stand beside prefill and decode ones."
         yield Violation(text, slots)
     elif roles == {"prefill"}:
-        yield Violation("Prefill needs a decode replica; none is placed.", _slots(assignments))
+        yield Violation("Prefill needs a decode replica; none is placed.", ())
     elif roles == {"decode"}:
-        yield Violation("Decode needs a prefill replica; none is placed.", _slots(assignments))
+        yield Violation("Decode needs a prefill replica; none is placed.", ())
 
 
 def _refused(
@@ -74,15 +77,16 @@ def _refused(
                 continue
             ps = [a for a in prefill if a.tp == p_tp]
             ds = [a for a in decode if a.tp == d_tp]
-            text = f"{_names(ps)} cannot pass KV to {_names(ds)}: {reason}."
+            text = f"{names_of(ps)} cannot pass KV to {names_of(ds)}: {reason}."
             yield Violation(text, _slots([*ps, *ds]))
 
 
-def _names(assignments: Sequence[Assignment], most: int = 4) -> str:
+def names_of(assignments: Sequence[Assignment], most: int = 4) -> str:
+    """`P1, P2 and 3 more`."""
     names = [a.replica for a in assignments]
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
-def _slots(assignments: Sequence[Assignment] | Iterator[Assignment]) -> tuple[Slot, ...]:
+def _slots(assignments: Iterable[Assignment]) -> tuple[Slot, ...]:
     return tuple(slot for a in assignments for slot in a.slots)

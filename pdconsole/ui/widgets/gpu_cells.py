@@ -19,7 +19,6 @@ from pdconsole.ui.widgets.gpu_looks import (
 )
 
 HOT_C = 85.0  # from here on the temperature stands out
-_ROLE_NAMES = {"prefill": "prefill", "decode": "decode", "collocated": "collocated"}
 
 
 def full_line(node: NodeLook, line: int, at: Arrangement, facts: str) -> list[Bit]:
@@ -40,10 +39,7 @@ def full_line(node: NodeLook, line: int, at: Arrangement, facts: str) -> list[Bi
 def compact_line(node: NodeLook, line: int, at: Arrangement) -> list[Bit]:
     """Line `line` of a node without a box of its own: its name, and the load of each GPU."""
     row, part = divmod(line, len(_COMPACT))
-    if line == 0:
-        left = _name(node, at.name)
-    else:
-        left = [Bit(" " * at.name)]
+    left = _name(node, at.name) if line == 0 else [Bit(" " * at.name)]
     return [*left, *_cells(node, row * at.per_line, at, _COMPACT[part]), Bit("  ")]
 
 
@@ -174,7 +170,7 @@ def _top(node: NodeLook, index: int, run: tuple[int, int], width: int, role: str
 def _label(slot: SlotLook, room: int) -> str:
     mark = f" {slot.status}" if slot.status else ""
     size = f" TP{slot.tp}{' EP' if slot.ep else ''}" if slot.tp else ""
-    word = f" {_ROLE_NAMES.get(slot.role, '')}"
+    word = f" {slot.role}"
     for text in (slot.replica + word + size, slot.replica + size, slot.replica):
         if len(text) + len(mark) + 2 <= room:
             return f"{text}{mark} "

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+from itertools import groupby
 from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
@@ -17,7 +19,7 @@ from pdconsole.model.grid import Grid, Slot
 from pdconsole.model.placement import Assignment
 from pdconsole.ui.actions import Action
 from pdconsole.ui.grid_arrangement import LEVELS, Arrangement, Level, arranged
-from pdconsole.ui.grid_view import GridView, NodeView
+from pdconsole.ui.grid_view import GridView, NodeView, unreachable
 from pdconsole.ui.placing import Letter, Placing
 from pdconsole.ui.placing_rules import Violation
 from pdconsole.ui.theme import colour
@@ -29,6 +31,8 @@ from pdconsole.ui.widgets.gpu_status import status_line
 from pdconsole.ui.widgets.parts import bindings_of
 
 __all__ = ["ACTIONS", "GpuGrid"]
+
+FEW = 12  # nodes that are repainted one by one; more of them are all repainted
 
 
 class GridMessage(Message):
@@ -87,6 +91,7 @@ class GpuGrid(ScrollView, can_focus=True):
         self._bad: frozenset[Slot] = frozenset()
         self._selected: frozenset[Slot] = frozenset()
         self._looks: dict[int, NodeLook] = {}
+        self._drawn: dict[int, dict[int, list[Segment]]] = {}  # lines of nodes, by node
 
     # --- what it shows ---
 
@@ -99,9 +104,10 @@ class GpuGrid(ScrollView, can_focus=True):
         if fresh is self.placing and cells == self.cells:
             return
         moved = fresh.cursor != self.placing.cursor
+        changed = _changed_nodes(self.cells, cells)
         self.cells = cells
-        self._take(fresh)
         self._numbers = {node.name: i for i, node in enumerate(cells.nodes)}
+        self._take(fresh, changed)
         self._arrange()
         if moved:
             self._keep_in_sight()
@@ -121,17 +127,40 @@ class GpuGrid(ScrollView, can_focus=True):
         """How it is drawn now."""
         return self._at
 
-    def _take(self, placing: Placing) -> None:
-        """Draw that placing from now on."""
-        old = self.placing
-        self.placing = placing
-        if placing.assignments is not old.assignments or placing.grid is not old.grid:
+    def _take(self, placing: Placing, changed: frozenset[str] = frozenset()) -> None:
+        """Draw that placing from now on, and the nodes anew that look otherwise than before."""
+        old, self.placing = self.placing, placing
+        before = self._bad, self._selected
+        if placing.assignments is not old.assignments:
             self._placed = {slot: a for a in placing.assignments for slot in a.slots}
-        self._judged = placing.violations(*self._rules)
+        away = unreachable(self.cells, placing.assignments)
+        self._judged = (*placing.violations(*self._rules), *away)
         self._bad = frozenset(slot for v in self._judged for slot in v.slots)
         self._selected = frozenset(placing.selection)
-        self._looks.clear()
-        self.refresh()
+        edited = set(placing.assignments) ^ set(old.assignments)
+        others = {slot.node for a in edited for slot in a.slots}
+        others |= {slot.node for slot in (before[0] ^ self._bad) | (before[1] ^ self._selected)}
+        self._draw_anew({*changed, *others, old.cursor.node, placing.cursor.node})
+
+    def _draw_anew(self, names: Collection[str]) -> None:
+        numbers = [self._numbers[name] for name in names if name in self._numbers]
+        for number in numbers:
+            self._looks.pop(number, None)
+            self._drawn.pop(number, None)
+        width, height = self.size
+        at, top = self._at, self.scroll_offset.y
+        places = (at.corner(number) for number in numbers)
+        regions = [
+            region
+            for x, y in places
+            if (region := Region(x, y - top, at.node_width, at.node_height)).overlaps(
+                self.size.region
+            )
+        ]
+        if len(regions) > FEW:
+            self.refresh()
+        else:
+            self.refresh(*regions, Region(0, height - 1, width, 1))
 
     def _edit(self, placing: Placing) -> None:
         """What a key or the mouse made of it."""
@@ -162,6 +191,7 @@ class GpuGrid(ScrollView, can_focus=True):
         )
         if found != self._at:
             self._at = found
+            self._drawn.clear()
             self.refresh()
         # One line more: the last line of the widget is the status line.
         self.virtual_size = Size(self.size.width, found.height + 1)
@@ -199,9 +229,11 @@ class GpuGrid(ScrollView, can_focus=True):
     def notify_style_update(self) -> None:
         super().notify_style_update()
         self._styles.clear()
+        self._drawn.clear()
 
     def watch_has_focus(self, _has_focus: bool) -> None:
         super().watch_has_focus(_has_focus)
+        self._drawn.clear()
         self.refresh()
 
     def render_line(self, y: int) -> Strip:
@@ -214,11 +246,14 @@ class GpuGrid(ScrollView, can_focus=True):
         if not self.cells.nodes:
             return self._strip([Bit("  no nodes are known yet", "muted")] if y == 1 else [], width)
         row, line = divmod(y + self.scroll_offset.y, self._at.node_height)
-        bits = []
+        segments: list[Segment] = []
         first = row * self._at.across
         for number in range(first, min(first + self._at.across, len(self.cells.nodes))):
-            bits += self._node_line(number, line)
-        return self._strip(bits, width)
+            drawn = self._drawn.setdefault(number, {})
+            if line not in drawn:
+                drawn[line] = self._segments(self._node_line(number, line))
+            segments += drawn[line]
+        return Strip(segments).adjust_cell_length(width, self._style("text", "", False))
 
     def _node_line(self, number: int, line: int) -> list[Bit]:
         node = self._looks.get(number)
@@ -247,10 +282,17 @@ class GpuGrid(ScrollView, can_focus=True):
         return " · ".join(word for word in (nics, "simulated" * self.cells.simulated) if word)
 
     def _strip(self, bits: list[Bit], width: int) -> Strip:
-        segments = [
-            Segment(bit.text, self._style(bit.role, bit.back, bit.bold)) for bit in bits if bit.text
+        blank = self._style("text", "", False)
+        return Strip(self._segments(bits)).adjust_cell_length(width, blank)
+
+    def _segments(self, bits: Sequence[Bit]) -> list[Segment]:
+        """Neighbours that look alike as one."""
+        return [
+            Segment("".join(bit.text for bit in alike), self._style(*look))
+            for look, alike in groupby(
+                (bit for bit in bits if bit.text), key=lambda bit: (bit.role, bit.back, bit.bold)
+            )
         ]
-        return Strip(segments).adjust_cell_length(width, self._style("text", "", False))
 
     def _style(self, role: str, back: str, bold: bool) -> Style:
         key = (role, back, bold, self.has_focus, self.app.theme)
@@ -420,3 +462,11 @@ class GpuGrid(ScrollView, can_focus=True):
             node = self.cells.nodes[number]
             at = self.placing.ungrown().at_slot(Slot(node.name, 0))
             self._edit(at.node_selected(node.name))
+
+
+def _changed_nodes(old: GridView, new: GridView) -> frozenset[str]:
+    """Nodes that look otherwise, or stand elsewhere, than before."""
+    if (old.simulated, old.fabric, len(old.nodes)) != (new.simulated, new.fabric, len(new.nodes)):
+        return frozenset(node.name for node in (*old.nodes, *new.nodes))
+    pairs = zip(old.nodes, new.nodes, strict=True)
+    return frozenset(b.name for a, b in pairs if a is not b and a != b)

@@ -131,7 +131,9 @@ def temperature_text(cell: CellView) -> str:
 def owner_text(cell: CellView, room: int) -> str:
     if cell.owner == "others" and cell.holder and len(cell.holder) <= room:
         return printable(cell.holder)
-    return OWNER_WORDS[cell.owner]
+    word = OWNER_WORDS[cell.owner]
+    # A word that is cut says less than a short one.
+    return word if len(word) < room else "held" if cell.owner == "others" else word
 
 
 def model_text(node: NodeView) -> str:
