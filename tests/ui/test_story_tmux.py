@@ -1,5 +1,5 @@
-"""The whole story in real terminals: launch, watch, lose the terminal, attach from another, stop,
-replay."""
+"""The whole story in real terminals: place by keys, launch, watch, lose the terminal, attach from
+another, stop, replay."""
 
 from __future__ import annotations
 
@@ -78,19 +78,24 @@ def wait_until(what: str, seen: Callable[[], bool]) -> None:
         time.sleep(LOOK_S)
 
 
-def test_launch_watch_lose_the_terminal_attach_stop_and_replay(
+def test_place_launch_watch_lose_the_terminal_attach_stop_and_replay(
     console: Console, terminals: tuple[Tmux, Tmux]
 ) -> None:
     one, two = terminals
     command = f"{sys.executable} -m pdconsole -w {console.workspace}"
     one.press(f"{command}; echo left with $?", "Enter")
     one.wait_for("no sessions yet")
-    launched = console.run(
-        *("run", "pd-ratio-sweep", "--quick", "--layout=2P-TP2+1D-TP4", "--detach"),
-        *("--concurrency=4", "--concurrency=8", "--min-window=15"),
-    )
-    assert launched.returncode == 0, launched.stderr
-    one.wait_for("running", "2P-TP2 + 1D-TP4")
+
+    # Place 2P-TP2+1D-TP4 by keys, and launch it.
+    one.press("2")
+    one.wait_for("node1 ●", "node2 ●", "free")
+    for key in "2pp4d":
+        one.press(key)
+    one.wait_for("╭P1 prefill TP2", "╭P2 prefill TP2", "╭D1 decode TP4", "2P-TP2 + 1D-TP4")
+    one.press("L")
+    asked = words(one.wait_for("Launch?", "concurrency"))
+    assert "Takes GPUs 0-7 of node1" in asked
+    one.type("4 8")
     one.press("Enter")
 
     # Charts move.
@@ -120,7 +125,7 @@ def test_launch_watch_lose_the_terminal_attach_stop_and_replay(
     two.press("1")
     two.wait_for("enter open")
     two.press("s")
-    asked = " ".join(two.wait_for("Stop 2", "No (n)").split())
+    asked = words(two.wait_for("Stop 2", "No (n)"))
     assert "P1 on node1:0,1" in asked
     two.press("y")
     two.wait_for("stopped", gone="No (n)")
@@ -136,6 +141,11 @@ def test_launch_watch_lose_the_terminal_attach_stop_and_replay(
     assert look_at(two, THEN) == seen
     two.press("q")
     two.wait_for("left with 0")
+
+
+def words(screen: str) -> str:
+    """What a dialog says, in one line."""
+    return " ".join(screen.replace("│", " ").split())
 
 
 def braille(screen: str) -> list[str]:
