@@ -15,7 +15,8 @@ class Action(msgspec.Struct, frozen=True):
 
     `keys` are Textual's names, the first is the one shown. An action with `hint` false is left out
     of the footer, not of palette, help or keymap. `call` is what Textual calls where that is not
-    the second half of the id, such as `show('logs')`.
+    the second half of the id, such as `show('logs')`. Neighbours with the same `together` share one
+    hint, such as `1 2 4 8 TP`.
     """
 
     id: str
@@ -26,6 +27,11 @@ class Action(msgspec.Struct, frozen=True):
     hint: bool = True
     priority: bool = False  # also while text is typed
     call: str = ""
+    together: str = ""
+
+    @property
+    def hint_name(self) -> str:
+        return self.together or self.name
 
     @property
     def method(self) -> str:
@@ -38,6 +44,8 @@ _SHOWN = {
     "down": "↓",
     "left": "←",
     "right": "→",
+    "less_than_sign": "<",
+    "greater_than_sign": ">",
     "slash": "/",
     "full_stop": ".",
     "minus": "-",
@@ -89,8 +97,15 @@ def hints(
     actions: Iterable[Action], keymap: dict[str, tuple[str, ...]], *, ascii_only: bool = False
 ) -> list[tuple[Action, str]]:
     """The actions for the footer with their first key, in their order."""
-    return [
-        (action, key_label(keys[0], ascii_only=ascii_only))
-        for action in actions
-        if action.hint and (keys := keys_of(action, keymap))
-    ]
+    found: list[tuple[Action, str]] = []
+    for action in actions:
+        keys = keys_of(action, keymap)
+        if not action.hint or not keys:
+            continue
+        label = key_label(keys[0], ascii_only=ascii_only)
+        if action.together and found and found[-1][0].together == action.together:
+            first, labels = found[-1]
+            found[-1] = (first, f"{labels} {label}")
+        else:
+            found.append((action, label))
+    return found

@@ -206,11 +206,13 @@ class Placing(msgspec.Struct, frozen=True):
             rest = [a for a in self.assignments if a is not here]
             changed = _replace(here, role=role)
             return self._edited([*rest, changed])
+        if self.cursor in self.grid.taken:
+            return self._remark(f"Others hold {self.cursor}; choose another GPU.")
         slots = self._block_at(self.cursor)
         if slots is None:
+            free = len(self._available(self.cursor.node))
             return self._remark(
-                f"TP{self.tp} needs {self.tp} free GPUs of one node, and {self.cursor.node} has "
-                f"{len(self._available(self.cursor.node))} around here."
+                f"TP{self.tp} needs {self.tp} free GPUs of one node; {self.cursor.node} has {free}."
             )
         new = Assignment(letter, role, self.tp, self.ep and self.tp > 1, slots)
         placed = self._edited([*self.assignments, new])

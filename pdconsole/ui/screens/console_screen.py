@@ -54,6 +54,11 @@ class ConsoleScreen(Screen[None]):
     def compose_body(self) -> ComposeResult:
         yield from ()
 
+    @property
+    def hinted(self) -> tuple[Action, ...]:
+        """Those for the line of hints, the most useful first; all are in the help."""
+        return self.ACTIONS
+
     def refresh_from(self, history: SessionHistory | None, t: float, state: State) -> None:
         """Called on the visible screen at each tick, and when it becomes visible.
 
@@ -81,12 +86,12 @@ class ConsoleScreen(Screen[None]):
             click = f"{node}.{action.method}"
             return [
                 Piece(key, "accent", click, bold=True),
-                Piece(f" {action.name}", "muted", click),
+                Piece(f" {action.hint_name}", "muted", click),
             ]
 
         own = [
             piece(action, key, node)
-            for node, found in (("focused", actions_on(self.focused)), ("screen", self.ACTIONS))
+            for node, found in (("focused", actions_on(self.focused)), ("screen", self.hinted))
             for action, key in hints(found, console.keymap, ascii_only=console.ascii)
         ]
         always = [

@@ -15,8 +15,10 @@ def _action(
     *keys: str,
     call: str = "",
     hint: bool = False,
+    together: str = "",
 ) -> Action:
-    return Action(f"{SCOPE}.{id}", name, tooltip, keys, SCOPE, hint=hint, call=call)
+    whole = f"{SCOPE}.{id}"
+    return Action(whole, name, tooltip, keys, SCOPE, hint=hint, call=call, together=together)
 
 
 def _move(id: str, name: str, dx: int, dy: int, *keys: str) -> Action:  # noqa: A002
@@ -40,6 +42,7 @@ PLACING = (
             str(tp),
             call=f"tp({tp})",
             hint=True,
+            together="TP",
         )
         for tp in TP_KEYS
     ),
@@ -47,10 +50,10 @@ PLACING = (
     _action("clear", "clear", "Take the replicas here away", "x", "delete", hint=True),
     _action("clear-all", "Clear all", "Take all replicas away", "X"),
     _action("undo", "undo", "Take the last edit back", "u", hint=True),
-    _action("redo", "redo", "Do it again", "ctrl+r", "U", hint=True),
+    _action("redo", "redo", "Do it again", "ctrl+r", "U"),
 )
 SELECTING = (
-    _action("select", "select", "This GPU into the selection, or out of it", "space", hint=True),
+    _action("select", "select", "This GPU into the selection, or out of it", "space"),
     _action("grow", "Select on", "Every move selects, until this again", "V"),
     _action("select-node", "Select node", "All GPUs of this node, or none", "n"),
     _action(
@@ -72,7 +75,7 @@ MOVING = (
     _action("page-up", "Page up", "A screenful back", "ctrl+b", "pageup"),
 )
 ZOOMING = (
-    _action("zoom", "zoom", "Into the node, or out of it", "enter", "z", hint=True),
+    _action("zoom", "zoom", "Into the node, or out of it", "enter", "z"),
     _action("closer", "Closer", "More of each node", "plus", "equals_sign"),
     _action("farther", "Farther", "More nodes at once", "minus"),
     _action("back", "Back", "No selection; out of a node; as it fits", "escape"),
