@@ -41,6 +41,10 @@ class Outlook(msgspec.Struct, frozen=True):
     runs: Mapping[str, Estimate] = {}
     points: Mapping[tuple[str, str], Estimate] = {}  # by run and point
 
+    @classmethod
+    def none(cls) -> Outlook:
+        return cls(Estimate(None, "the session does not run"))
+
 
 class _Part(msgspec.Struct, frozen=True):
     seconds: float | None
@@ -53,7 +57,7 @@ def outlook(state: State, t: float, policy: MeasurePolicy | None = None) -> Outl
     Time while the session is paused is in no estimate. `policy` is the session's, where known.
     """
     if state.status not in _ALIVE:
-        return Outlook(Estimate(None, "the session does not run"))
+        return Outlook.none()
     if not state.runs:
         return Outlook(Estimate(None, "nothing is planned yet"))
     seen = _Seen(state, t, policy)
@@ -219,9 +223,8 @@ _SAYS_ONE = {
     "planned": "as planned: warm-up and window",
 }
 _SAYS_MANY = {
-    "window": "the window as it goes",
     "same load": "as their load took before",
-    "nearest load": "as the nearest load measured took",
+    "nearest load": "as the nearest load took",
     "planned": "as planned",
 }
 
@@ -231,15 +234,12 @@ def _how(points: Sequence[_Part], launches: Sequence[_Part]) -> str:
     unknown = next((p for p in (*points, *launches) if p.seconds is None), None)
     if unknown is not None:
         return unknown.basis
-    said: list[str] = []
-    for basis, words in _SAYS_MANY.items():
-        count = sum(p.basis == basis for p in points)
-        if not count:
-            continue
-        if basis == "window":
-            said.append(words)
-        else:
-            said.append(f"{count} {'point' if count == 1 else 'points'} {words}")
+    said = ["the window as it goes"] if any(p.basis == "window" for p in points) else []
+    counts = {basis: sum(p.basis == basis for p in points) for basis in _SAYS_MANY}
+    for basis, count in counts.items():
+        if count:
+            unit = "" if len(said) and "point" in said[-1] else " point" + "s" * (count > 1)
+            said.append(f"{count}{unit} {_SAYS_MANY[basis]}")
     ahead = sum(p.basis == "launch" for p in launches)
     if ahead:
         said.append(f"{ahead} {'launch' if ahead == 1 else 'launches'} as before")
