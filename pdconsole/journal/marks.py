@@ -14,11 +14,16 @@ MarkKind: TypeAlias = Literal["point", "run", "flag", "note", "command", "sessio
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """Something to be seen on the time axis, and to be jumped to. `t` in session seconds."""
+    """Something to be seen on the time axis, and to be jumped to. `t` in session seconds.
+
+    `run` and `process` name whose log tells more of it, where one does.
+    """
 
     t: float
     kind: MarkKind
     text: str
+    run: str = ""
+    process: str = ""
 
 
 def marks_of(event: ev.Event, state: State) -> Iterator[Mark]:
@@ -38,9 +43,12 @@ def marks_of(event: ev.Event, state: State) -> Iterator[Mark]:
                 yield Mark(event.t, "flag", f"{event.point}: {flag}")
         case ev.Note():
             about = f"{event.subject}: " if event.subject else ""
-            yield Mark(event.t, "note", about + event.message)
+            known = event.subject in state.processes
+            run, process = (state.current_run, event.subject) if known else ("", "")
+            yield Mark(event.t, "note", about + event.message, run, process)
         case ev.ProcessState(status="failed"):
-            yield Mark(event.t, "note", _ended(event.process, event))
+            text = _ended(event.process, event)
+            yield Mark(event.t, "note", text, event.run, event.process)
         case ev.NodeLink(status="lost" | "unreachable"):
             yield Mark(event.t, "note", _ended(event.node, event))
         case ev.CommandReceived():

@@ -126,15 +126,16 @@ def _with_rest(
 
 
 def window_means(
-    state: State, run: str, path: Path, *, prefill: str = "", decode: str = ""
+    state: State, run: str, point_id: str, path: Path, *, prefill: str = "", decode: str = ""
 ) -> StageMeans:
-    """Of the current run's last point: its window, or its warm-up while there is no window yet.
+    """Of the point that began last: its window, or its warm-up while there is no window yet. Empty
+    for points of before, whose counters nobody keeps.
 
     By the named replicas only, or by all of a role. `ttft_ms` is always of all requests. NIXL's
     times are counted by rank: a rank's mean is near its replica's.
     """
     point = _point(state, run)
-    if point is None or state.current_run not in ("", run):
+    if point is None or point.id != point_id or state.current_run not in ("", run):
         return StageMeans()
     views = [v for v in state.processes.values() if v.state.run == run]
     means: dict[str, float] = {}

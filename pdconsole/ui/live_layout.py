@@ -29,7 +29,7 @@ def arrange(width: int, height: int, *, beside: int) -> Arrangement:
     not all have room."""
     columns = 1 if width < 110 else 2 if width < 180 else 3
     framed = height >= 34
-    under_rows = 5 if not framed else 10 if height < 50 else 14
+    under_rows = 6 if not framed else 12 if height < 50 else 16
     replay_rows = 2 if framed else 1
     body = height - 4 - replay_rows - under_rows  # less top, headline, strip and hints
     rows = min(max(body // LEAST_CHART_ROWS, 1), 3)

@@ -9,10 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import msgspec
+
 from pdconsole.journal import SessionDir
+from pdconsole.journal.session import ALIVE
 from pdconsole.model.events import RequestFinished
 from pdconsole.model.state import State
 from pdconsole.ui.replay_clock import ReplayClock
+
+BROKEN_OFF = "its runner is gone; resume it in Sessions"
+
+
+PIECES = 1  # read between two looks at the keyboard: some 10 ms
 
 
 class SessionHistory(Protocol):
@@ -24,7 +32,9 @@ class SessionHistory(Protocol):
     def start_wall(self) -> float: ...
     @property
     def is_live(self) -> bool: ...
-    def poll(self) -> bool: ...
+    @property
+    def is_behind(self) -> bool: ...
+    def poll(self, pieces: int | None = None) -> bool: ...
     def state_at(self, t: float) -> State: ...
     def latest(self) -> State: ...
     def keys(self) -> tuple[str, ...]: ...
@@ -44,12 +54,18 @@ class OpenedSession:
         self.replay = replay
 
     def advance(self) -> tuple[float, State]:
-        """Take in what was recorded since; the second to show, and the state at it."""
-        self.history.poll()
+        """Take in a piece of what was recorded since; the second to show, and the state at it."""
+        self.history.poll(PIECES)
         self.replay.extend(self.history.end_t, self.history.is_live)
         t = self.replay.t
         at_end = self.replay.following or t >= self.history.end_t
-        return t, self.history.latest() if at_end else self.history.state_at(t)
+        if not at_end:
+            return t, self.history.state_at(t)
+        state = self.history.latest()
+        if state.status in ALIVE and not self.history.is_live:
+            # As the list of sessions has it: nobody carries it out any more.
+            state = msgspec.structs.replace(state, status="broken-off", message=BROKEN_OFF)
+        return t, state
 
     def close(self) -> None:
         self.history.close()

@@ -30,6 +30,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     theme: str = theme.DEFAULT
     ascii: bool | None = None
     mouse: bool = True
+    charts: tuple[str, ...] = ()  # that the Live screen shows; none: all of them
     refresh_hz: Annotated[float, msgspec.Meta(ge=0.2, le=10.0)] = 2.0
     chosen: dict[str, str] = {}  # the last cluster, model, workload, network of the Grid screen
 

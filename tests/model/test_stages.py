@@ -175,7 +175,7 @@ def recorded() -> list[ev.Event]:
 
 def means_after(count: int) -> StageMeans:
     state: State = fold(recorded()[:count])
-    return window_means(state, "1", "pd")
+    return window_means(state, "1", "conc4", "pd")
 
 
 def test_means_of_the_window_divide_the_whole_ttft() -> None:
@@ -206,4 +206,4 @@ def test_a_version_that_does_not_tell_leaves_stages_out() -> None:
         else e
         for e in recorded()
     ]
-    assert set(window_means(fold(events), "1", "pd").ms) == {TRANSFER}
+    assert set(window_means(fold(events), "1", "conc4", "pd").ms) == {TRANSFER}

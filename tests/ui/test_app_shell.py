@@ -161,6 +161,7 @@ def test_keys_are_written_as_people_do() -> None:
     assert key_name("^p") == "ctrl+p"
     assert key_name("ctrl+p") == "ctrl+p"
     assert key_label("question_mark") == "?"
+    assert key_label("less_than_sign") == "<"
     assert key_label("ctrl+p") == "^p"
     assert key_label("f5") == "F5"
     assert key_label("up", ascii_only=True) == "up"

@@ -191,3 +191,14 @@ def test_a_drag_marks_the_cells_it_would_zoom_to():
     marked = np.flatnonzero(frame.cells.inks[plot.y] & SELECTED)
     assert marked[0] == plot.cell_of(100.0)
     assert marked[-1] == plot.cell_of(200.0)
+
+
+def test_a_flag_does_not_hide_the_point_that_begins_with_it() -> None:
+    marks = (Mark(50.0, "flag", "conc4: few"), Mark(50.01, "point", "conc8"))
+    text = draw(TTFT, ChartData(0.0, 100.0, {}, marks=marks), 80, 12).cells.text()
+    assert "⚑▲" in text or "▲⚑" in text
+
+
+def test_guides_do_not_cut_the_words_of_an_empty_chart() -> None:
+    marks = tuple(Mark(t, "point", "c") for t in (45.0, 50.0, 55.0))
+    assert NOTHING in draw(TTFT, ChartData(0.0, 100.0, {}, marks=marks), 80, 12).cells.text()

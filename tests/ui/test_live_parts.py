@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,6 +13,7 @@ from recorded_session import OPENED, plan
 
 from pdconsole.journal.marks import Mark
 from pdconsole.model import events as ev
+from pdconsole.model.stages import STAGES, parts_of
 from pdconsole.model.state import State, fold
 from pdconsole.ui.app import ConsoleApp
 from pdconsole.ui.live_charts import CHARTS, plan_charts
@@ -23,12 +27,13 @@ from pdconsole.ui.replay_track import (
     track_cell,
     track_time,
 )
+from pdconsole.ui.request_pick import RequestPick
 from pdconsole.ui.screens.live import LiveScreen
 from pdconsole.ui.time_view import TimeView
 from pdconsole.ui.widgets.chart_data import Samples
 from pdconsole.ui.widgets.pair_matrix import Pairs, matrix, pairs_of
 from pdconsole.ui.widgets.point_strip import strip
-from pdconsole.ui.widgets.ttft_waterfall import UNSEEN, waterfall
+from pdconsole.ui.widgets.ttft_waterfall import LOOKS, percentile_bars, waterfall
 from pdconsole.ui.widgets.worker_table import worker_rows
 
 
@@ -317,20 +322,88 @@ def test_a_pair_that_never_was_is_shown() -> None:
 # --- where a TTFT went ---
 
 
-def test_stages_that_nobody_saw_are_unknown() -> None:
-    text = text_of(waterfall(at_point(), request(7, "P1", "D2"), 0, 60, 14))
+def told(index: int, **stages_ms: float) -> ev.RequestFinished:
+    return msgspec.structs.replace(request(index, "P1", "D2"), stages_ms=stages_ms)
+
+
+def test_stages_that_nobody_told_are_unknown() -> None:
+    text = text_of(waterfall(at_point(), request(7, "P1", "D2"), "last", [], 60, 16))
     assert "#7" in text
     assert "P1 → D2" in text
     assert "400 ms" in text
     assert "1,600 ms to the last token" in text
-    for stage in UNSEEN:
-        assert any(stage in line and "not recorded" in line for line in text.splitlines())
+    for stage in STAGES["pd"]:
+        assert LOOKS[stage].name in text
+    assert "? 400" in text
+    assert "━" not in text
 
 
-def test_where_there_is_less_room_they_are_still_named() -> None:
-    lines = waterfall(at_point(), request(7, "P1", "D2"), 0, 50, 8)
-    assert len(lines) <= 8
-    assert "D queue" in text_of(lines)
+def test_what_is_told_is_drawn_and_the_rest_has_a_question_mark() -> None:
+    mine = told(7, client=20.0, queue=100.0, first_token=30.0)
+    lines = text_of(waterfall(at_point(), mine, "last", [], 78, 16)).splitlines()
+    bar = lines[1].split(" ms ")[1]
+    assert re.fullmatch(r"c━+\?rqp░+otd━+f━+", bar)
+    # As long as their times: the remainder is 250 of 400 ms.
+    assert bar.count("░") + 4 == pytest.approx(len(bar) * 250 / 400, abs=2)
+    numbers = {
+        line.split()[0]: line for line in lines if line[1:2] == " " and line[0] in "crqpotdf"
+    }
+    assert "20" in numbers["c"]
+    assert "? 250 │" in numbers["q"]
+    assert "100 │" in numbers["t"]
+    assert "30" in numbers["f"]
+
+
+@pytest.mark.parametrize(("width", "height"), [(76, 6), (44, 10), (53, 14), (40, 4), (30, 1)])
+def test_a_waterfall_keeps_to_its_room(width: int, height: int) -> None:
+    requests = [told(i, client=0.1, queue=i, first_token=9.0) for i in range(9)]
+    for mine in (*requests, request(9, "P1", "D2")):
+        lines = waterfall(at_point(), mine, "chosen", requests, width, height)
+        assert len(lines) <= height
+        assert all(len(text_of([line])) <= max(width, 44) for line in lines)
+
+
+def test_percentiles_are_drawn_as_the_request_next_to_them() -> None:
+    latency = {"p50": 405.0, "p99": 900.0}
+    result = ev.PointResult(
+        run="1", point="conc4", attempt=1, window_s=1.0, completed=1, errors=0,
+        request_throughput=1.0, input_throughput=1.0, output_throughput=1.0,
+        total_token_throughput=1.0, tokens_per_s_per_gpu=1.0, ttft_ms=latency, tpot_ms={},
+        itl_ms={}, e2el_ms={},
+    )  # fmt: skip
+    known = [told(5, queue=100.0, first_token=30.0)]
+    p50, p99 = percentile_bars(at_point(result), known)
+    assert (p50.ttft_ms, p50.like) == (405.0, "#5")
+    assert p50.parts == parts_of(known[0], "pd")
+    assert (p99.ttft_ms, p99.parts, p99.like) == (900.0, (), "")  # nobody is near
+
+
+# --- which request ---
+
+
+@given(st.lists(st.integers(-3, 3), max_size=12), st.integers(1, 6))
+def test_walking_through_requests_ends_at_the_ends(steps: list[int], count: int) -> None:
+    requests = [
+        msgspec.structs.replace(request(i, "P1", "D1"), seq=i, t=float(i))
+        for i in range(count, 0, -1)
+    ]
+    pick, at = RequestPick(), 0
+    for step in steps:
+        pick = pick.moved(step, 99.0, requests)
+        at = min(max(at + step, 0), count - 1)
+        assert pick.at(99.0, requests) is requests[at]
+    assert pick.how(99.0, requests).startswith("last" if at == 0 else str(at))
+
+
+def test_a_chosen_request_stays_until_time_goes_back_before_it() -> None:
+    first, second, third = (
+        msgspec.structs.replace(request(i, "P1", "D1"), seq=i, t=float(i)) for i in (1, 2, 3)
+    )
+    pick = RequestPick().moved(1, 2.0, [second, first])
+    assert pick.at(3.0, [third, second, first]) is first
+    assert pick.how(3.0, [third, second, first]) == "2 before the last"
+    assert pick.how(9.0, [third]) == "chosen"
+    assert pick.at(0.5, []) is None
 
 
 # --- points ---

@@ -13,9 +13,11 @@ from textual.pilot import Pilot
 from pdconsole.model import events as ev
 from pdconsole.ui.app import ConsoleApp
 from pdconsole.ui.screens.live import LiveScreen
+from pdconsole.ui.screens.logs import LogsScreen
 from pdconsole.ui.widgets.chart import Chart
 from pdconsole.ui.widgets.piece_lines import PieceLines
 from pdconsole.ui.widgets.replay_bar import ReplayBar
+from pdconsole.ui.widgets.row_table import RowTable
 from pdconsole.ui.widgets.worker_table import WorkerTable
 
 SIZES = [(80, 24), (120, 40), (200, 60)]
@@ -254,12 +256,94 @@ async def test_what_is_below_takes_turns(tmp_path: Path, recording: Recording) -
         assert "P1" in shown.text
         assert "last" in shown.screen.query_one("#pairs", PieceLines).text
         await shown.press("w")
-        assert "not recorded" in shown.text
+        assert "not told by its servers" in shown.text
         first = shown.screen.query_one("#waterfall", PieceLines).text
         await shown.press("r")
         assert shown.screen.query_one("#waterfall", PieceLines).text != first
         await shown.press("R")
         assert shown.screen.query_one("#waterfall", PieceLines).text == first
+
+
+async def test_any_request_can_be_chosen(tmp_path: Path, recording: Recording) -> None:
+    async with console(tmp_path, recording.clock, size=(80, 24), at=20.0) as shown:
+        await shown.press("space", "i")
+        assert "The last" in shown.text
+        table = shown.app.screen.query_one(RowTable)
+        latest = table.current_key
+        await shown.press("s")
+        slowest = max(table.rows, key=lambda row: row.cells[3].sort or 0.0)
+        assert table.current_key == slowest.key != latest
+        index = slowest.cells[0].text
+        await shown.press("enter")
+        # Its part comes into sight, though others were shown below the charts.
+        assert f"#{index} " in shown.screen.query_one("#waterfall", PieceLines).text
+        assert shown.screen.query_one("#waterfall").display
+        await shown.press("i", "escape")
+        assert f"#{index} " in shown.screen.query_one("#waterfall", PieceLines).text
+
+
+async def test_from_an_event_or_a_worker_to_its_log(tmp_path: Path, recording: Recording) -> None:
+    directory = recording.directory.path / "logs" / "node1"
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in ("P1", "D1"):
+        (directory / f"1-{name}.log").write_text(f"{name} says something\n")
+    async with console(tmp_path, recording.clock, at=20.0) as shown:
+        await shown.press("space")
+        shown.screen.query_one(WorkerTable).focus()
+        await shown.press("j", "v")
+        assert isinstance(shown.app.screen, LogsScreen)
+        assert "D1 says something" in shown.text
+        assert "P1 says something" not in shown.text
+        shown.app.action_show("live")
+        await shown.look()
+        shown.screen.set_focus(None)
+        await shown.press("v")  # the last event is the session's: it has no log of its own
+        assert "P1 says something" in shown.text
+
+
+async def test_the_event_of_a_failed_worker_leads_to_its_log(tmp_path: Path) -> None:
+    recording = Recording(tmp_path)
+    recording.open()
+    recording.launch("1", ("P1", "D1"))
+    recording.clock.tick(1.0)
+    recording.add(
+        ev.ProcessState(run="1", process="D1", node="node1", status="failed", role="decode")
+    )
+    recording.journal.close()
+    directory = recording.directory.path / "logs" / "node1"
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in ("P1", "D1"):
+        (directory / f"1-{name}.log").write_text(f"{name} says something\n")
+    async with console(tmp_path, recording.clock, at=0.0) as shown:
+        await shown.press("space", *"NNN", "v")
+        assert "D1 says something" in shown.text
+        assert "P1 says something" not in shown.text
+
+
+async def test_chosen_charts_are_remembered(tmp_path: Path, recording: Recording) -> None:
+    async with console(tmp_path, recording.clock, size=(80, 24), at=20.0) as shown:
+        await shown.press("space", "c", "space", "enter")
+    async with console(tmp_path, recording.clock, size=(80, 24), at=20.0) as shown:
+        assert shown.charts == ["tpot", "throughput"]
+        await shown.press("c", "a", "enter")
+    async with console(tmp_path, recording.clock, size=(80, 24), at=20.0) as shown:
+        assert shown.charts == ["ttft", "tpot"]
+
+
+async def test_a_session_without_its_runner_is_broken_off(tmp_path: Path) -> None:
+    recording = Recording(tmp_path)
+    recording.open()
+    recording.launch("1", ("P1", "D1"))
+    recording.begin_point("1", "conc4")
+    for _ in range(9):
+        recording.second("1", "conc4", "warmup")
+    recording.journal.close()
+    async with console(tmp_path, recording.clock, at=5.0) as shown:
+        await shown.press("space")
+        assert "broken" not in shown.text  # then it was still carried out
+        await shown.press("e")
+        assert "● broken-off" in shown.text
+        assert "resume it in Sessions" in shown.text
 
 
 async def test_zoom_and_pan_move_all_charts(tmp_path: Path, recording: Recording) -> None:

@@ -13,13 +13,13 @@ from textual.containers import Container, Horizontal
 from textual.timer import Timer
 from textual.widgets import Static
 
-from pdconsole.model.events import RequestFinished
 from pdconsole.model.state import State
 from pdconsole.ui.actions import Action
 from pdconsole.ui.live_charts import CHARTS, ChartPlan, plan_charts
 from pdconsole.ui.live_layout import PARTS, Arrangement, arrange, page_of, pages
 from pdconsole.ui.live_lines import chart_lines, current_values, failure_marks, named
-from pdconsole.ui.screens.replay_screen import REPLAY_ACTIONS, ReplayScreen
+from pdconsole.ui.screens.detail_screen import DETAIL_ACTIONS, DetailScreen
+from pdconsole.ui.screens.replay_screen import REPLAY_ACTIONS
 from pdconsole.ui.time_view import PAN, ZOOM, TimeView
 from pdconsole.ui.widgets.chart import Chart, ChartData
 from pdconsole.ui.widgets.frame_lines import FrameLine, Piece, spread
@@ -32,7 +32,6 @@ from pdconsole.ui.widgets.worker_table import STALE_S, WorkerTable, stale_s, wor
 if TYPE_CHECKING:
     from pdconsole.ui.session_source import SessionHistory
 
-REQUESTS = 200  # so many of the last ones are looked at
 CURSOR_FOLLOWS_S = 0.1
 SAMPLED_EVERY_S = 0.9  # ticks and workers' samples come once a second
 SAMPLE_GAP_S = 3.0  # lines are joined over less than this
@@ -49,8 +48,6 @@ ACTIONS = (
     Action("live.unzoom", "Unzoom", "The last two minutes again", ("0",), _NAME, False),
     Action("live.pan-back", "Earlier", "A quarter earlier", ("shift+left", "H"), _NAME, False),
     Action("live.pan-on", "Later", "A quarter later", ("shift+right", "L"), _NAME, False),
-    Action("live.older", "Request before", "Its TTFT", ("r",), _NAME, hint=False),
-    Action("live.newer", "Request after", "Its TTFT", ("R",), _NAME, hint=False),
 )
 _TITLES = {
     "workers": "workers",
@@ -59,14 +56,17 @@ _TITLES = {
 }
 
 
-class LiveScreen(ReplayScreen):
+class LiveScreen(DetailScreen):
     NAME: ClassVar[str] = _NAME
     TITLE: ClassVar[str] = "Live"
-    ACTIONS: ClassVar[tuple[Action, ...]] = (*REPLAY_ACTIONS[:3], *ACTIONS, *REPLAY_ACTIONS[3:])
+    ACTIONS: ClassVar[tuple[Action, ...]] = (
+        *(*REPLAY_ACTIONS[:3], *ACTIONS, *DETAIL_ACTIONS, *REPLAY_ACTIONS[3:]),
+    )
     HELP: ClassVar[str] = (
         "Charts end at the moment shown and move on with it until they are panned. A click on a "
         "chart goes there, a drag zooms. Each chart says when its numbers are simulated, stale or "
-        "of a warm-up."
+        "of a warm-up. Where a TTFT went: a letter for each stage; ? is what nobody tells, and "
+        "with letters after it what these took together. v goes from an event (N, P) to its log."
     )
     AUTO_FOCUS = ""
     DEFAULT_CSS = """
@@ -85,17 +85,13 @@ class LiveScreen(ReplayScreen):
         self.maximised: str | None = None
         self._page = 0
         self._beside = 0
-        self._back = 0  # requests before the last one
         self._arrangement: Arrangement | None = None
-        self._cursor_t: float | None = None
-        self._cursor_timer: Timer | None = None
+        self.cursor_timer: Timer | None = None
         self._plans: dict[str, ChartPlan] = {}
         self._data: dict[str, ChartData] = {}
         self._planned_for: object = None
         self._drawn_for: object = None
         self._drawn_t = 0.0
-        self._requests: tuple[RequestFinished, ...] = ()
-        self._requests_for: object = None
 
     def compose_body(self) -> ComposeResult:
         yield FrameLine(id="headline")
@@ -116,6 +112,10 @@ class LiveScreen(ReplayScreen):
             markup=False,
             id="no-session",
         )
+
+    def on_mount(self) -> None:
+        known = tuple(c.id for c in CHARTS if c.id in self.console.settings.charts)
+        self.chosen = known or self.chosen
 
     # --- what is where ---
 
@@ -205,22 +205,13 @@ class LiveScreen(ReplayScreen):
             self.query_one(WorkerTable).show_rows(worker_rows(state, now))
         if "pairs" in a.under:
             box = self.query_one("#pairs", PieceLines)
-            found = pairs_of(state, self._last_requests(history, t, state))
+            found = pairs_of(state, self.last_requests(history, t, state))
             box.say(matrix(found, *box.content_size))
         if "waterfall" in a.under:
             box = self.query_one("#waterfall", PieceLines)
-            requests = self._last_requests(history, t, state)
-            back = min(self._back, max(len(requests) - 1, 0))
-            request = requests[back] if requests else None
-            box.say(waterfall(state, request, back, *box.content_size))
-
-    def _last_requests(
-        self, history: SessionHistory, t: float, state: State
-    ) -> tuple[RequestFinished, ...]:
-        if self._requests_for != (id(history), state.seq):
-            self._requests_for = (id(history), state.seq)
-            self._requests = history.requests(t, REQUESTS)
-        return self._requests
+            requests = self.last_requests(history, t, state)
+            request, how = self.chosen_request(history, t, state)
+            box.say(waterfall(state, request, how, requests, *box.content_size))
 
     def _refresh_charts(self, history: SessionHistory, t: float, now: float, state: State) -> None:
         t0, t1 = self.view.window(t)
@@ -259,7 +250,7 @@ class LiveScreen(ReplayScreen):
                 badge=" ".join(
                     dict.fromkeys(b for b, of_point in badges if plan.of_point or not of_point)
                 ),
-                cursor_t=self._cursor_t,
+                cursor_t=self.cursor_t,
                 current=current_values(lines, t) if t1 >= t else {},
                 gap_s=max(SAMPLE_GAP_S, 2.5 * (t1 - t0) / columns),
             )
@@ -332,19 +323,19 @@ class LiveScreen(ReplayScreen):
     def on_chart_cursor(self, message: Chart.Cursor) -> None:
         """The other charts follow a moment later: a mouse passing over would redraw them all at
         each cell."""
-        self._cursor_t = message.t
-        if self._cursor_timer is None:
-            self._cursor_timer = self.set_timer(CURSOR_FOLLOWS_S, self._share_cursor)
+        self.cursor_t = message.t
+        if self.cursor_timer is None:
+            self.cursor_timer = self.set_timer(CURSOR_FOLLOWS_S, self._share_cursor)
 
     def _share_cursor(self) -> None:
-        if self._cursor_timer is None:
+        if self.cursor_timer is None:
             return
-        self._cursor_timer.stop()
-        self._cursor_timer = None
+        self.cursor_timer.stop()
+        self.cursor_timer = None
         for name in self.shown_charts:
             data = self._data.get(name)
             if data is not None:
-                self._data[name] = msgspec.structs.replace(data, cursor_t=self._cursor_t)
+                self._data[name] = msgspec.structs.replace(data, cursor_t=self.cursor_t)
                 self.query_one(f"#chart-{name}", Chart).show(self._data[name])
 
     # --- what is shown where ---
@@ -386,14 +377,16 @@ class LiveScreen(ReplayScreen):
         def choose(chosen: tuple[str, ...] | None) -> None:
             if chosen is not None:
                 self.chosen, self._page, self.maximised = chosen, 0, None
+                self.console.remember(charts=() if len(chosen) == len(CHARTS) else chosen)
                 self._arrange()
 
         self.console.push_screen(ChartChoice(self.chosen), choose)
 
-    def action_older(self) -> None:
-        self._back = min(self._back + 1, REQUESTS - 1)
-        self.console.refresh_visible()
-
-    def action_newer(self) -> None:
-        self._back = max(self._back - 1, 0)
-        self.console.refresh_visible()
+    def show_part(self, part: str) -> None:
+        """Bring a part below the charts into sight, where they take turns."""
+        for _ in PARTS:
+            if self._arrangement is None or part in self._arrangement.under:
+                break
+            self._beside += 1
+            self._arrangement = arrange(*self.size, beside=self._beside)
+        self._arrange()

@@ -339,7 +339,7 @@ class LogsScreen(ConsoleScreen):
     # --- from elsewhere ---
 
     def show_process(self, run: str, process: str, wall: float | None) -> None:
-        """Only that process's log, at the first line of that time or later."""
+        """Only that process's log, at the first line of that time or later; "": all logs."""
         self._asked = (run, process, wall)
 
     def _go_to_asked(self) -> None:
@@ -351,7 +351,7 @@ class LogsScreen(ConsoleScreen):
             for i, s in enumerate(self._book.sources)
             if s.process == process and (not run or s.run == run)
         )
-        if not sources:
+        if not sources and process:
             self.console.say(f"no log of {process} is recorded yet", "warning")
             return
         self._choose(sources)

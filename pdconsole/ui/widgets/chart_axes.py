@@ -72,12 +72,7 @@ def draw_x_axis(
 
 def _marks(cells: Cells, look: Look, marks: Sequence[ChartMark], plot: Plot) -> None:
     """A sign each on the axis, with its text where there is room up to the next."""
-    seen: dict[int, ChartMark] = {}
-    for mark in marks:
-        x = plot.cell_of(mark.t)
-        known = seen.get(x)
-        if plot.holds(x) and (known is None or _WEIGHT[mark.kind] < _WEIGHT[known.kind]):
-            seen[x] = mark
+    seen = _places(marks, plot)
     places = sorted(seen)
     guided = [x for x in places if seen[x].kind in _GUIDED]
     y = plot.y + plot.height
@@ -94,6 +89,24 @@ def _marks(cells: Cells, look: Look, marks: Sequence[ChartMark], plot: Plot) -> 
         for x in guided:
             for row in range(plot.y, plot.y + plot.height):
                 _behind(cells, plot, row, slice(x, x + 1), "┊", Ink.GUIDE)
+
+
+def _places(marks: Sequence[ChartMark], plot: Plot) -> dict[int, ChartMark]:
+    """The marks by their cells, the weightiest of each. A point that a flag would hide goes to a
+    free cell beside it: what ends one point comes with what begins the next."""
+    seen: dict[int, ChartMark] = {}
+    for mark in sorted(marks, key=lambda mark: _WEIGHT[mark.kind], reverse=True):
+        x = plot.cell_of(mark.t)
+        if not plot.holds(x):
+            continue
+        known = seen.get(x)
+        seen[x] = mark
+        if known is not None and known.kind in _GUIDED and mark.kind not in _GUIDED:
+            free = (beside for beside in (x + 1, x - 1) if beside not in seen)
+            beside = next((b for b in free if plot.holds(b)), None)
+            if beside is not None:
+                seen[beside] = known
+    return seen
 
 
 def draw_cursor(cells: Cells, look: Look, t: float, plot: Plot, *, labels: bool) -> None:

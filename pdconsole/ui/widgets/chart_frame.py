@@ -63,8 +63,12 @@ def draw(
     plot = Plot(LEFT, top, width - LEFT - RIGHT, height - top - (2 if labels else 1), window)
     fits = width >= LEAST_WIDTH and height >= LEAST_HEIGHT and plot.height >= 1
     if fits:
-        _body(cells, look, data, columns, plot)
+        empty = not _body(cells, look, columns, plot)
         draw_x_axis(cells, look, data.marks, plot, labels=labels)
+        if empty:
+            x = plot.x + max(0, (plot.width - len(NOTHING)) // 2)
+            y = plot.y + (plot.height - 1) // 2
+            cells.put(x, y, NOTHING, Ink.UNIT, limit=plot.right)
         if cursor_t is not None:
             draw_cursor(cells, look, cursor_t, plot, labels=labels)
         if selected is not None:
@@ -82,16 +86,13 @@ def _columns_at(window: Window, t: float | None, per_cell: int) -> tuple[int, in
     return begin, begin + per_cell
 
 
-def _body(
-    cells: Cells, look: Look, data: ChartData, columns: Mapping[str, Columns], plot: Plot
-) -> None:
+def _body(cells: Cells, look: Look, columns: Mapping[str, Columns], plot: Plot) -> bool:
+    """Lines, tags and the values' axis; whether there was a line to draw."""
     scale = _scale(look, columns, plot.height)
     ends = _lines(cells, look, columns, scale, plot)
     _tags(cells, look, ends, plot)
     draw_y_axis(cells, look, scale, plot)
-    if not ends:
-        x = plot.x + max(0, (plot.width - len(NOTHING)) // 2)
-        cells.put(x, plot.y + (plot.height - 1) // 2, NOTHING, Ink.UNIT, limit=plot.right)
+    return bool(ends)
 
 
 def _scale(look: Look, columns: Mapping[str, Columns], rows: int) -> Scale:

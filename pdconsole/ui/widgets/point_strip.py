@@ -71,6 +71,8 @@ def _cells(pieces: Iterable[Piece]) -> int:
 
 
 def _doing(state: State, run: RunView) -> list[Piece]:
+    if state.status == "broken-off":
+        return [Piece(f"broken off: {state.message}", "fail")]
     point = next((p for p in run.points if p.id == state.current_point), None)
     if point is None or run.id != state.current_run:
         said = f": {run.message}" if run.message else ""
