@@ -51,6 +51,7 @@ class History:
         progress: Callable[[float], None] | None = None,
     ) -> None:
         self.is_live = session.is_held()  # a runner carries the session out
+        self.is_behind = False
         self.start_wall = 0.0  # Unix time of t = 0
         self._session = session
         self._path = session.events_path
@@ -61,6 +62,7 @@ class History:
         self._series = SeriesIndex(session.series_path)
         self._stretches: OrderedDict[int, list[ev.AnyEvent]] = OrderedDict()
         self._requests: OrderedDict[int, list[ev.RequestFinished]] = OrderedDict()
+        self._many_requests: OrderedDict[int, list[ev.RequestFinished]] = OrderedDict()
         self._growing: list[ev.AnyEvent] = []  # the last stretch
         self._cursor = (-1, 0, State())  # stretch, how many events of it are folded, state then
 
@@ -91,13 +93,22 @@ class History:
         """Of the last event; session seconds."""
         return self._fold.t
 
-    def poll(self) -> bool:
-        """Take in what was recorded since; True when something new came."""
+    def poll(self, pieces: int | None = None) -> bool:
+        """Take in what was recorded since; True when something new came.
+
+        With `pieces` at most so many, of some 100 events each; `is_behind` says whether there may
+        be more.
+        """
         was_live, offset = self.is_live, self._fold.offset
         self.is_live = self._session.is_held()
         self._series.refresh()
+        taken = 0
         for events in self._read_on():
             self._add_rows(events)
+            taken += 1
+            if taken == pieces:
+                break
+        self.is_behind = taken == pieces
         return self._fold.offset != offset or self.is_live != was_live
 
     def latest(self) -> State:
@@ -212,7 +223,7 @@ class History:
         if count == 0:
             return []
         if count > FEW_REQUESTS:
-            return self._find_requests(i)
+            return _kept(self._many_requests, i, self._find_requests, STRETCHES_KEPT)
         return _kept(self._requests, i, self._find_requests, SPARSE_STRETCHES_KEPT)
 
     def _find_requests(self, i: int) -> list[ev.RequestFinished]:

@@ -114,6 +114,7 @@ class SeriesIndex:
         self.stored = 0  # seq of the last row in the sidecar
         self._path = path
         self._tables: dict[SeriesKey, _Table] = {}
+        self._keys: tuple[str, ...] = ()
         # Equal lists of columns are held once.
         self._columns: dict[tuple[str, ...], dict[str, int]] = {}
         self._end = 0  # of what was read of the sidecar
@@ -163,9 +164,14 @@ class SeriesIndex:
 
     def keys(self) -> tuple[str, ...]:
         """`worker/1/P1/running`: kind, whom it is about, column."""
-        return tuple(
-            "/".join((*key, name)) for key, table in self._tables.items() for name in table.names
-        )
+        count = sum(len(table.names) for table in self._tables.values())
+        if count != len(self._keys):  # a name is never taken away
+            self._keys = tuple(
+                "/".join((*key, name))
+                for key, table in self._tables.items()
+                for name in table.names
+            )
+        return self._keys
 
     def view(self, key: str, t0: float, t1: float, columns: int) -> SeriesView:
         """The series `key` over t0 to t1; with `*` for parts of it all that match, as one."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 from textual import events, work
 from textual.app import App
-from textual.filter import LineFilter, Monochrome, NoColor
+from textual.filter import ANSIToTruecolor, LineFilter, Monochrome, NoColor
 from textual.widgets import Input
 
 from pdconsole import __version__
@@ -74,6 +74,7 @@ class ConsoleApp(App[None]):
         self.opened: OpenedSession | None = None
         self.t = 0.0
         self.state = State()
+        self._is_behind = False  # the recording has more than was taken in
         self.notice = ""
         self._notice_level = "info"
         self._notice_until: float | None = None
@@ -140,17 +141,32 @@ class ConsoleApp(App[None]):
             self.open(name, at=at, speed=speed)
 
     def tick(self) -> None:
-        """Take in what was recorded, then let the visible screen show it."""
-        if self.opened is not None:
-            try:
-                self.t, self.state = self.opened.advance()
-            except JournalError as e:
-                self.close_session()
-                self.say(str(e), "error")
+        """Take in what was recorded, then let the visible screen show it.
+
+        A recording that grows fast is taken in piece by piece, with keys answered in between, and
+        shown when that is done, or at the next tick.
+        """
         if self._notice_until is not None and self.clock.monotonic() >= self._notice_until:
             self.notice = ""
             self._notice_until = None
-        self.refresh_visible()
+        if self._is_behind:
+            self.refresh_visible()
+        else:
+            self._take_in()
+
+    def _take_in(self) -> None:
+        self._is_behind = False
+        if self.opened is not None:
+            try:
+                self.t, self.state = self.opened.advance()
+                self._is_behind = self.opened.history.is_behind
+            except JournalError as e:
+                self.close_session()
+                self.say(str(e), "error")
+        if self._is_behind:
+            self.call_later(self._take_in)
+        else:
+            self.refresh_visible()
 
     def refresh_visible(self) -> None:
         """Let the visible screen show what is known now."""
@@ -251,6 +267,8 @@ class ConsoleApp(App[None]):
             # NO_COLOR means none, where Textual's own filter would leave greys.
             self._no_colour if isinstance(f, Monochrome) else f
             for f in super().get_line_filters()
+            # Our themes have no colours by number; looking for them costs a tenth of a frame.
+            if not isinstance(f, ANSIToTruecolor)
         ]
         return [*filters, self._ascii_filter] if self.ascii else filters
 

@@ -7,6 +7,7 @@ another, or those of many replicas, whose least and greatest value it then spans
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -61,8 +62,13 @@ def plan_charts(
     state: State, recorded: Iterable[str], t0: float, t1: float
 ) -> dict[str, ChartPlan]:
     """Every chart by id, with the replicas of the runs between `t0` and `t1`."""
-    names = frozenset(recorded)
     runs = frozenset(r.id for r in state.runs if _overlaps(r.started_t, r.ended_t, t0, t1))
+    return _plans(runs, tuple(recorded))
+
+
+@lru_cache(maxsize=2)  # it goes through all names; a thousand nodes have many
+def _plans(runs: frozenset[str], recorded: tuple[str, ...]) -> dict[str, ChartPlan]:
+    names = frozenset(recorded)
     plans = (*_POINT_CHARTS, _kv(runs, names), _nixl(runs, names), _nic(names))
     return {plan.id: plan for plan in plans}
 
