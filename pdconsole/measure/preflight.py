@@ -6,10 +6,10 @@ A hard check that fails refuses the session; the others are shown and recorded.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pdconsole.measure.environment_checks import environment_checks
+from pdconsole.measure.environment_checks import debug_env, environment_checks
 from pdconsole.model.events import CheckResult, Verdict
 from pdconsole.model.feasible import rules_for
 from pdconsole.model.plan import RunPlan
@@ -50,10 +50,48 @@ def preflight(
             results.append(_unreachable(node, reason))
             continue
         results.append(_result(node.name, "reachable", "ok", inventory.hostname, hard=True))
-        results += _node_checks(node, inventory, cluster, runs, (clocks or {}).get(node.name))
+        results += _node_checks(
+            node,
+            inventory,
+            cluster,
+            (clocks or {}).get(node.name),
+            has_replicas=node.name in slots,
+            moves_kv=_moves_kv(runs, node.name),
+        )
         results += _gpu_checks(node, inventory, slots.get(node.name, ()), session)
-    results += _same_engine(inventories, runs, cluster)
+    results += _same_engine(inventories, [list(_slots_used([run])) for run in runs], hard=True)
     results += environment_checks(runs, cluster=cluster, model=model, networks=networks)
+    return results
+
+
+def preflight_cluster(
+    inventories: Mapping[str, Inventory],
+    *,
+    cluster: ClusterProfile,
+    session: str,
+    clocks: Mapping[str, ClockSeen] | None = None,
+    unreachable: Mapping[str, str] | None = None,
+) -> list[CheckResult]:
+    """What can be said of a whole cluster before anybody knows what will run where.
+
+    As `preflight` for runs on every GPU of it; a node without an inventory that is not in
+    `unreachable` is left out.
+    """
+    results: list[CheckResult] = []
+    for node in cluster.nodes:
+        inventory = inventories.get(node.name)
+        if inventory is None:
+            if node.name in (unreachable or {}):
+                results.append(_unreachable(node, (unreachable or {})[node.name]))
+            continue
+        results.append(_result(node.name, "reachable", "ok", inventory.hostname, hard=True))
+        clock = (clocks or {}).get(node.name)
+        results += _node_checks(
+            node, inventory, cluster, clock, has_replicas=True, moves_kv=len(cluster.nodes) > 1
+        )
+        results += _gpu_checks(node, inventory, range(node.gpus), session)
+    results += _same_engine(inventories, [[node.name for node in cluster.nodes]], hard=False)
+    results.append(debug_env((), cluster))
     return results
 
 
@@ -94,18 +132,20 @@ def _node_checks(
     node: NodeProfile,
     inventory: Inventory,
     cluster: ClusterProfile,
-    runs: Sequence[RunPlan],
     clock: ClockSeen | None,
+    *,
+    has_replicas: bool,
+    moves_kv: bool,
 ) -> Iterator[CheckResult]:
     if clock is not None:
         yield _clock(clock, cluster)
     yield _python(inventory)
     yield _disk(inventory, cluster)
-    if node.name in _slots_used(runs):
+    if has_replicas:
         yield _engine(inventory, cluster)
     if node.name == cluster.driver_node:
         yield _router(inventory, cluster)
-    if cluster.fabric in ("efa", "infiniband") and _moves_kv(runs, node.name):
+    if cluster.fabric in ("efa", "infiniband") and moves_kv:
         yield _memlock(inventory, cluster)
 
 
@@ -290,12 +330,14 @@ def _gpu_holder(gpu: NodeGpu, session: str, *, shared: bool) -> str:
 
 
 def _same_engine(
-    inventories: Mapping[str, Inventory], runs: Sequence[RunPlan], cluster: ClusterProfile
+    inventories: Mapping[str, Inventory], groups: Iterable[Sequence[str]], *, hard: bool
 ) -> Iterator[CheckResult]:
-    """Replicas of one run need one version: the two sides compare it in their handshake."""
+    """Replicas of one run need one version: the two sides compare it in their handshake.
+
+    `groups` are the nodes that work together; a node is told about once.
+    """
     told: set[tuple[str, str]] = set()
-    for run in runs:
-        nodes = list(_slots_used([run]))
+    for nodes in groups:
         versions = {
             node: inventories[node].versions.get("vllm", "")
             for node in nodes
@@ -313,8 +355,8 @@ def _same_engine(
             yield _result(
                 node,
                 "vllm-equal",
-                "ok" if same else "fail",
+                "ok" if same else ("fail" if hard else "warn"),
                 versions[node] if same else f"{versions[node]}, and {versions[first]} on {first}",
                 "install one version on all nodes, or place each run on one node",
-                hard=True,
+                hard=hard,
             )

@@ -41,8 +41,7 @@ def ad_hoc_experiment(profiles: Profiles, request: RunRequest) -> ExperimentProf
         modes=["mixed"] if "mixed" in workload.modes else workload.modes[:1],
         network=request.network or "",
         runs=runs,
-        concurrency=[] if request.request_rate else list(CONCURRENCY),
-        request_rate=list(request.request_rate),
+        concurrency=list(CONCURRENCY),  # unless the request says others
     )
 
 

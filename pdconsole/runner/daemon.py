@@ -17,7 +17,9 @@ from typing import IO, Any
 
 from pdconsole import __version__
 from pdconsole.model.request import Call, Reply
+from pdconsole.model.survey import Survey
 from pdconsole.profiles import Profiles
+from pdconsole.runner.checking import checking
 from pdconsole.runner.control import ControlServer
 from pdconsole.runner.launch_plans import launch_plans
 from pdconsole.runner.open_session import OpenSession, begin, resume
@@ -59,13 +61,19 @@ class Runner:
                     await asyncio.wait_for(self._end.wait(), IDLE_CHECK_S)
                 except TimeoutError:
                     continue
+        finally:
+            await self.wind_up()
+            log.info("runner ends")
+
+    async def wind_up(self) -> None:
+        """Stop the session in order, end surveys: nothing of this runner stays on any node."""
+        try:
             if self._session is not None and self._carrying_out is not None:
                 self._session.stop()
                 await self._carrying_out
         finally:
             await self._control.close()
             await self._surveys.end()
-            log.info("runner ends")
 
     def _idle_for_long(self) -> bool:
         if self._session is not None or self._control.attached:
@@ -100,7 +108,9 @@ class Runner:
             case "run" | "resume":
                 return await self._open(call)
             case "survey":
-                return self._reply(survey=self._surveys.survey(call.cluster))
+                return self._reply(survey=self._survey(call.cluster))
+            case "check":
+                return self._check(call)
             case "plan":
                 return self._plan(call)
             case "shutdown":
@@ -111,10 +121,19 @@ class Runner:
             case _:
                 return self._steer(call)
 
+    def _profiles(self) -> Profiles:
+        return Profiles.open(self._workspace)
+
+    def _survey(self, cluster: str) -> Survey:
+        """Of the cluster that a session runs on, as that sees it: nobody else looks there."""
+        if self._session is not None and self._session.cluster == cluster:
+            return self._session.survey()
+        return self._surveys.survey(cluster)
+
     def _plan(self, call: Call) -> Reply:
         if call.run is None:
             raise UserError("the call `plan` needs a request")
-        planned = plan_experiment(Profiles.open(self._workspace), call.run)
+        planned = plan_experiment(self._profiles(), call.run)
         name = planned.cluster.name
         running = self._surveys.running(name)
         launches = launch_plans(
@@ -124,6 +143,26 @@ class Runner:
             survey=running.sights.survey() if running else None,
         )
         return self._reply(plan=planned.plan, launches=launches)
+
+    def _check(self, call: Call) -> Reply:
+        """Of the session that runs, where one does; what it finds is recorded there too."""
+        session = self._session
+        if session is not None and call.run is None and call.cluster in ("", session.cluster):
+            found = session.check(node=call.node, check=call.check, again=call.again)
+            return self._reply(checking=found)
+        planned = plan_experiment(self._profiles(), call.run) if call.run else None
+        name = planned.plan.cluster if planned else call.cluster
+        if not name:
+            raise UserError("the call `check` needs a cluster or a request")
+        if session is not None and session.cluster == name:
+            raise UserError(
+                f"{session.name} is running on {name}; what else would run there can be checked "
+                "when it has ended"
+            )
+        survey = self._surveys.of(name)
+        if call.again:
+            survey.look_again(call.node)
+        return self._reply(checking=checking(survey, planned))
 
     async def _open(self, call: Call) -> Reply:
         if self._session is not None:
@@ -168,7 +207,11 @@ class Runner:
             case "unpause":
                 session.unpause()
             case "skip":
-                session.skip(call.scope)
+                session.skip(call.scope, call.runs)
+            case "reorder":
+                session.changes.reorder(call.runs)
+            case "add":
+                session.changes.add(call.placed)
             case _:
                 raise UserError(f"this runner does not know the call {call.command}")
         return self._reply()

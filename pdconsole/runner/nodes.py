@@ -72,7 +72,7 @@ def nodes_of(cluster: ClusterProfile, runs: Iterable[RunPlan]) -> set[str]:
 
 
 class SessionNodes:
-    """A NodeClient for each named node of a cluster."""
+    """A NodeClient for each named node of a cluster, and for those that are added."""
 
     def __init__(
         self,
@@ -81,32 +81,49 @@ class SessionNodes:
         session: str,
         on_news: Callable[[News], None],
     ) -> None:
+        self._cluster = cluster
+        self._session = session
+        self._on_news = on_news
+        self._clients = self._made(names)
+
+    @property
+    def clients(self) -> Mapping[str, NodeClient]:
+        """Those that there are now."""
+        return self._clients
+
+    def _made(self, names: Iterable[str]) -> dict[str, NodeClient]:
         wanted = set(names)
-        self.clients: Mapping[str, NodeClient] = {
+        return {
             node.name: NodeClient(
-                ssh_target(cluster, node),
-                session,
-                on_news,
-                lease_s=cluster.lease_s,
-                version_commands=version_commands(cluster),
-                version_env=cluster.env,
+                ssh_target(self._cluster, node),
+                self._session,
+                self._on_news,
+                lease_s=self._cluster.lease_s,
+                version_commands=version_commands(self._cluster),
+                version_env=self._cluster.env,
             )
-            for node in cluster.nodes
+            for node in self._cluster.nodes
             if node.name in wanted
         }
 
     async def open(self) -> dict[str, Inventory]:
         """All at once; raises the first RemoteError after every attempt has ended."""
-        names = list(self.clients)
-        outcomes = await asyncio.gather(
-            *(self.clients[name].open() for name in names), return_exceptions=True
-        )
-        inventories: dict[str, Inventory] = {}
-        for name, outcome in zip(names, outcomes, strict=True):
-            if isinstance(outcome, BaseException):
-                raise outcome
-            inventories[name] = outcome
-        return inventories
+        return await _opened(self._clients)
+
+    async def add(self, names: Iterable[str]) -> dict[str, Inventory]:
+        """Connect to those of these nodes that there are none of. Raises as `open` does; what was
+        tried is then ended."""
+        made = self._made(name for name in names if name not in self._clients)
+        self._clients.update(made)  # whatever happens from here on, `end` ends them
+        try:
+            return await _opened(made)
+        except RemoteError:
+            await asyncio.gather(
+                *(client.close(end_agent=True) for client in made.values()), return_exceptions=True
+            )
+            for name in made:
+                del self._clients[name]
+            raise
 
     async def stop_others(self, keep: Iterable[str]) -> None:
         """End what runs in this session on any node, but for the tokens in `keep`."""
@@ -128,3 +145,15 @@ class SessionNodes:
             elif isinstance(outcome, BaseException):
                 raise outcome
         return failures
+
+
+async def _opened(clients: Mapping[str, NodeClient]) -> dict[str, Inventory]:
+    outcomes = await asyncio.gather(
+        *(client.open() for client in clients.values()), return_exceptions=True
+    )
+    inventories: dict[str, Inventory] = {}
+    for name, outcome in zip(clients, outcomes, strict=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
+        inventories[name] = outcome
+    return inventories

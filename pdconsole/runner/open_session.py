@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -15,20 +16,27 @@ import msgspec
 
 from pdconsole import __version__
 from pdconsole.journal import JournalError, SessionDir, read_events
-from pdconsole.measure.preflight import preflight
 from pdconsole.model import events as ev
-from pdconsole.model.plan import ExperimentPlan, RunPlan
+from pdconsole.model.plan import RunPlan
 from pdconsole.model.request import RunRequest
 from pdconsole.model.state import State, fold
+from pdconsole.model.survey import Checking, Survey
 from pdconsole.profiles import Profiles
+from pdconsole.remote.client import NodeClient
+from pdconsole.remote.errors import RemoteError
 from pdconsole.remote.feed import NewsFeed
-from pdconsole.remote.values import ClockSeen, Inventory, News
+from pdconsole.remote.values import Inventory, LinkChanged, News
 from pdconsole.runner.command_line import command_line
 from pdconsole.runner.nodes import SessionNodes, nodes_of
+from pdconsole.runner.plan_changes import PlanChanges
+from pdconsole.runner.plan_events import changed_event, is_recorded, opened_event
 from pdconsole.runner.planning import Planned, plan_experiment
 from pdconsole.runner.recording import Recording
 from pdconsole.runner.run_layout import LayoutRun, RunContext, process_tokens
-from pdconsole.runner.session_meta import new_meta, planned_of
+from pdconsole.runner.run_queue import RunQueue
+from pdconsole.runner.session_checks import SessionChecks
+from pdconsole.runner.session_meta import new_meta, node_facts, planned_of
+from pdconsole.runner.sights import Sights
 from pdconsole.runner.socket_path import socket_path
 from pdconsole.runner.steering import Steering
 from pdconsole.runner.telemetry import inventory_event
@@ -39,6 +47,7 @@ log = logging.getLogger(__name__)
 
 GPU_SAMPLE_S = 2.0
 NIC_SAMPLE_S = 2.0
+NOT_USED = "the session that runs does not use this node"
 
 Ending = tuple[ev.SessionStatus, str]
 
@@ -98,6 +107,9 @@ class OpenSession:
         self._planned = planned
         self._ignore_checks = ignore_checks
         self._earlier = earlier
+        self._queue = RunQueue(planned.plan, earlier)
+        self._sights = Sights(planned.cluster)
+        self._checks = SessionChecks(planned, directory.name, self._sights, self._emit)
         self._held = contextlib.ExitStack()
         self._held.enter_context(directory.hold())
         self._steering = Steering()
@@ -105,8 +117,10 @@ class OpenSession:
         self._recording: Recording | None = None
         self._nodes: SessionNodes | None = None
         self._work: asyncio.Task[Ending] | None = None
-        self._clocks: dict[str, ClockSeen] = {}
         self._meta = directory.read_meta()
+        self.changes = PlanChanges(planned, self._queue, directory, self._meta, self._emit)
+        self._versions: dict[str, Mapping[str, str]] = {}
+        self._cores: dict[str, int] = {}
         self.ending: Ending | None = None
 
     def close(self) -> None:
@@ -138,8 +152,12 @@ class OpenSession:
         self._note_command("resume")
         self._steering.unpause()
 
-    def skip(self, scope: Literal["point", "layout"]) -> None:
-        """Raises UserError when there is no point to skip."""
+    def skip(self, scope: Literal["point", "layout"], runs: Sequence[str] = ()) -> None:
+        """The current point or layout, or `runs`. Raises UserError when there is none to skip."""
+        if runs:
+            for run in runs:
+                self._skip_run(run)
+            return
         if scope == "point" and not self._steering.measuring:
             raise UserError("no point is being measured now; to skip a layout use --layout")
         self._note_command("skip", f"this {scope}")
@@ -148,9 +166,38 @@ class OpenSession:
         else:
             self._steering.skip_point()
 
+    def _skip_run(self, run: str) -> None:
+        current = self._queue.current
+        if current is not None and current.id == run:
+            self.skip("layout")
+        else:
+            self.changes.skip(run)
+
+    # --- looking ---
+
+    def survey(self) -> Survey:
+        """The cluster as this session sees it; of nodes that it does not use it knows nothing."""
+        current = self._queue.current
+        assignments = current.placement.assignments if current else ()
+        return self._sights.survey(
+            {slot: f"{a.replica} of {self.name}" for a in assignments for slot in a.slots}
+        )
+
+    def check(self, *, node: str = "", check: str = "", again: bool = False) -> Checking:
+        """The session's checks as they are known; `again` looks anew, and records it."""
+        if again and not self._checks.busy:
+            if self._nodes is None or not self._checks.results:
+                raise UserError("the session is connecting to its nodes; its checks come then")
+            self._note_command("check", " ".join(filter(None, (check, node))) or "all")
+            self._checks.begin_again(self._nodes.clients, self._queue, node=node, check=check)
+        return Checking(cluster=self.cluster, busy=self._checks.busy, results=self._checks.results)
+
     def _note_command(self, command: str, detail: str = "") -> None:
+        self._emit(ev.CommandReceived(command=command, detail=detail))
+
+    def _emit(self, event: ev.Event) -> None:
         if self._recording is not None:
-            self._recording.emit(ev.CommandReceived(command=command, detail=detail))
+            self._recording.emit(event)
 
     # --- carrying out ---
 
@@ -188,12 +235,14 @@ class OpenSession:
             await self._end_nodes(recording)
 
     def _open_epoch(self, recording: Recording) -> None:
-        plan = self._planned.plan
+        plan = self._queue.plan
         epoch = 1 if self._earlier is None else self._earlier.epoch + 1
         if self._earlier is None or self._earlier.opened is None:
             recording.emit(opened_event(self.name, plan, self._meta.get("command", "")))
         reason = "" if epoch == 1 else f"resumed after {self._earlier_status()}"
         recording.emit(ev.EpochOpened(epoch=epoch, pid=os.getpid(), reason=reason))
+        if self._earlier is not None and not is_recorded(plan, self._earlier):
+            recording.emit(changed_event(plan, "as session.yaml has it"))
         recording.emit(ev.SessionState(status="starting"))
         self._meta["epochs"].append({"epoch": epoch, "wall": time.time(), "pdconsole": __version__})
         self._meta.update(
@@ -212,20 +261,22 @@ class OpenSession:
 
         def on_news(news: News) -> None:
             recording.news(news)
-            if isinstance(news, ClockSeen):
-                self._clocks[news.node] = news
+            self._sights.take(news)
             self._feed.publish(news)
 
-        remaining = self._remaining_runs()
+        remaining = self._queue.pending
         names = nodes_of(cluster, remaining)
+        for node in cluster.nodes:
+            if node.name not in names:
+                self._sights.take(LinkChanged(node.name, "closed", NOT_USED))
         nodes = self._nodes = SessionNodes(cluster, names, self.name, on_news)
         inventories = await nodes.open()
         # Before anything is looked at: what an earlier epoch left and this one cannot use.
         keep = process_tokens(self.name, remaining[0]) if remaining else ()
         await nodes.stop_others(keep)
-        self._check(recording, inventories, remaining)
-        for client in nodes.clients.values():
-            await client.watch(gpus_s=GPU_SAMPLE_S, nics_s=NIC_SAMPLE_S)
+        self._seen(inventories)
+        self._check(recording, remaining)
+        await _sample(nodes.clients.values())
         recording.emit(ev.SessionState(status="running"))
         context = RunContext(
             session=self.name,
@@ -235,8 +286,8 @@ class OpenSession:
             model=self._planned.model,
             networks=self._planned.networks,
             seed=self._meta["seed"],
-            versions={name: inv.versions for name, inv in inventories.items()},
-            cores={name: inv.cores for name, inv in inventories.items() if inv.cores},
+            versions=self._versions,
+            cores=self._cores,
             nodes=nodes.clients,
             feed=self._feed,
             recording=recording,
@@ -245,42 +296,46 @@ class OpenSession:
             gpu_sample_s=GPU_SAMPLE_S,
             nic_sample_s=NIC_SAMPLE_S,
         )
-        return await self._runs(context, remaining)
+        return await self._runs(context, nodes)
 
-    def _remaining_runs(self) -> tuple[RunPlan, ...]:
-        earlier = self._earlier
-        if earlier is None:
-            return self._planned.plan.runs
-        over = {r.id for r in earlier.runs if r.status in ("done", "skipped")}
-        return tuple(run for run in self._planned.plan.runs if run.id not in over)
-
-    def _points_done(self, run: RunPlan) -> frozenset[str]:
-        view = self._earlier.run(run.id) if self._earlier else None
-        if view is None:
-            return frozenset()
-        return frozenset(p.id for p in view.points if p.status in ("done", "skipped"))
-
-    def _attempts(self, run: RunPlan) -> dict[str, int]:
-        view = self._earlier.run(run.id) if self._earlier else None
-        return {p.id: p.attempt for p in view.points} if view else {}
-
-    async def _runs(self, context: RunContext, remaining: tuple[RunPlan, ...]) -> Ending:
+    async def _runs(self, context: RunContext, nodes: SessionNodes) -> Ending:
         failed: list[str] = []
-        for run in remaining:
+        queue = self._queue
+        while True:
             await self._hold_while_paused(context.recording)
             if self._steering.stop_requested.is_set():
+                return "stopped", f"stopped by an operator; go on with `run --resume {self.name}`"
+            run = queue.take()
+            if run is None:
                 break
-            outcome = await LayoutRun(
-                context, run, self._points_done(run), self._attempts(run)
-            ).carry_out()
-            if outcome == "failed":
+            trouble = await self._made_ready(nodes, run)
+            if trouble:
+                self._emit(ev.RunState(run=run.id, status="failed", message=trouble))
                 failed.append(run.label)
-        if self._steering.stop_requested.is_set():
-            return "stopped", "stopped by an operator; go on with `run --resume " + self.name + "`"
+                continue
+            layout = LayoutRun(context, run, queue.points_done(run), queue.attempts(run))
+            if await layout.carry_out() == "failed":
+                failed.append(run.label)
         if failed:
-            count = f"{len(failed)} of {len(remaining)} layouts"
+            count = f"{len(failed)} of {queue.taken} layouts"
             return "failed", f"{count} did not complete: {'; '.join(failed)}"
         return "finished", ""
+
+    async def _made_ready(self, nodes: SessionNodes, run: RunPlan) -> str:
+        """Connect to and check what an added run uses; why it cannot be, or nothing."""
+        if not self.changes.was_added(run):
+            return ""
+        try:
+            used = nodes_of(self._planned.cluster, [run])
+            known = set(nodes.clients)
+            added = await nodes.add(used)
+            self._seen(added)
+            await _sample(nodes.clients[name] for name in added)
+        except RemoteError as e:
+            return str(e)
+        await self._checks.look_anew(nodes.clients, used & known)
+        refused = refusal(self._checks.look([run]))
+        return "" if self._ignore_checks else refused
 
     async def _hold_while_paused(self, recording: Recording) -> None:
         if self._steering.paused:
@@ -288,36 +343,18 @@ class OpenSession:
             await self._steering.while_paused()
             recording.emit(ev.SessionState(status="running"))
 
-    def _check(
-        self,
-        recording: Recording,
-        inventories: dict[str, Inventory],
-        runs: tuple[RunPlan, ...],
-    ) -> None:
+    def _seen(self, inventories: Mapping[str, Inventory]) -> None:
+        for name, inventory in inventories.items():
+            self._sights.take_inventory(inventory, with_versions=True)
+            self._versions[name] = inventory.versions
+            if inventory.cores:
+                self._cores[name] = inventory.cores
+            self._emit(inventory_event(inventory))
+            self._meta["nodes"][name] = node_facts(inventory)
+
+    def _check(self, recording: Recording, runs: Sequence[RunPlan]) -> None:
         """Raises UserError when a hard check failed and nobody said to go on all the same."""
-        planned = self._planned
-        for inventory in inventories.values():
-            recording.emit(inventory_event(inventory))
-        results = preflight(
-            inventories,
-            runs,
-            cluster=planned.cluster,
-            model=planned.model,
-            networks=planned.networks,
-            session=self.name,
-            clocks=self._clocks,
-        )
-        for result in results:
-            recording.emit(result)
-        self._meta["nodes"] = {
-            name: {
-                "hostname": inv.hostname,
-                "versions": {"python": inv.python, **inv.versions},
-                "gpus": [gpu.name for gpu in inv.gpus],
-                "driver": inv.driver,
-            }
-            for name, inv in inventories.items()
-        }
+        results = self._checks.look(runs)
         self._meta["checks"] = [msgspec.to_builtins(r) for r in results]
         self._meta["checks_ignored"] = self._ignore_checks
         self._directory.write_meta(self._meta)
@@ -329,6 +366,7 @@ class OpenSession:
 
     async def _end_nodes(self, recording: Recording) -> None:
         """Shielded: a second cancellation must not leave anything running."""
+        self._checks.cancel()
         if self._nodes is None:
             return
         ending = asyncio.ensure_future(self._nodes.end())
@@ -349,30 +387,6 @@ class OpenSession:
             )
 
 
-def opened_event(session: str, plan: ExperimentPlan, command: str) -> ev.SessionOpened:
-    return ev.SessionOpened(
-        session=session,
-        experiment=plan.experiment,
-        question=plan.question,
-        expectation=plan.expectation,
-        cluster=plan.cluster,
-        model=plan.model,
-        simulated=plan.simulated,
-        command=command,
-        runs=tuple(
-            ev.PlannedRun(
-                run=run.id,
-                layout=run.placement.layout.slug,
-                strategy=run.placement.strategy,
-                network=run.network,
-                workload=run.workload.name,
-                input_len=run.workload.input_len,
-                output_len=run.workload.output_len,
-                mode=run.workload.mode,
-                gpus=run.placement.layout.gpus,
-                points=tuple(point.id for point in run.points),
-                result_dir=run.result_dir,
-            )
-            for run in plan.runs
-        ),
-    )
+async def _sample(clients: Iterable[NodeClient]) -> None:
+    for client in clients:
+        await client.watch(gpus_s=GPU_SAMPLE_S, nics_s=NIC_SAMPLE_S)

@@ -10,6 +10,7 @@ from pdconsole import __version__
 from pdconsole.model.plan import ExperimentPlan
 from pdconsole.model.request import RunRequest
 from pdconsole.profiles.schema import ClusterProfile, ModelProfile, NetworkProfile
+from pdconsole.remote.values import Inventory
 from pdconsole.runner.planning import Planned
 
 
@@ -23,7 +24,7 @@ def new_meta(session: str, request: RunRequest, planned: Planned) -> dict[str, A
         "experiment": planned.plan.experiment,
         "question": planned.plan.question,
         "simulated": planned.plan.simulated,
-        "layouts": [str(run.placement.layout) for run in planned.plan.runs],
+        "layouts": _layouts(planned.plan),
         "command": request.command,
         "request": msgspec.to_builtins(request),
         "plan": msgspec.to_builtins(planned.plan),
@@ -39,6 +40,25 @@ def new_meta(session: str, request: RunRequest, planned: Planned) -> dict[str, A
         "nodes": {},
         "checks": [],
         "epochs": [],
+    }
+
+
+def with_plan(meta: dict[str, Any], plan: ExperimentPlan) -> None:
+    """Put a changed plan in: a resume carries out what stands here."""
+    meta["layouts"] = _layouts(plan)
+    meta["plan"] = msgspec.to_builtins(plan)
+
+
+def _layouts(plan: ExperimentPlan) -> list[str]:
+    return [str(run.placement.layout) for run in plan.runs]
+
+
+def node_facts(inventory: Inventory) -> dict[str, Any]:
+    return {
+        "hostname": inventory.hostname,
+        "versions": {"python": inventory.python, **inventory.versions},
+        "gpus": [gpu.name for gpu in inventory.gpus],
+        "driver": inventory.driver,
     }
 
 

@@ -15,6 +15,8 @@ from pdconsole.model.survey import Owner, Survey, SurveyGpu, SurveyNode
 from pdconsole.profiles.schema import ClusterProfile, NodeProfile
 from pdconsole.remote.values import ClockSeen, GpusSeen, Inventory, LinkChanged, News, NodeGpu
 
+GONE = ("unreachable", "closed")
+
 
 @dataclasses.dataclass
 class Sight:
@@ -73,11 +75,11 @@ class Sights:
         sight.link, sight.message = "unreachable", message
 
     def inventories(self) -> dict[str, Inventory]:
-        """Of the nodes that are up, each with all versions that are known of it."""
+        """Of the nodes that are not known to be gone, with all versions that are known."""
         return {
             name: msgspec.structs.replace(sight.inventory, versions=sight.versions)
             for name, sight in self.by_node.items()
-            if sight.link == "up" and sight.inventory is not None
+            if sight.link not in GONE and sight.inventory is not None
         }
 
     def versions(self) -> dict[str, dict[str, str]]:
@@ -92,7 +94,7 @@ class Sights:
         return {
             name: sight.message or f"the connection is {sight.link}"
             for name, sight in self.by_node.items()
-            if sight.link not in ("up", "connecting")
+            if sight.link in GONE
         }
 
     def survey(self, occupied: Mapping[Slot, str] | None = None) -> Survey:

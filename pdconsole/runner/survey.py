@@ -50,14 +50,14 @@ class ClusterSurvey:
     def ask(self) -> None:
         self._asked = self._clock()
 
-    def is_busy(self, node: str = "") -> bool:
-        """Whether more is to come from this node, or any."""
+    def waiting_for(self) -> frozenset[str]:
+        """The nodes of which more is to come."""
         if self.is_over:
-            return False
-        if not self._watches:
-            return not self.sights.unreachable()
-        names = [node] if node else list(self._watches)
-        return any(self._watches[name].busy for name in names)
+            return frozenset()
+        if not self._watches:  # the nodes are being started, or cannot be
+            names = self.sights.by_node.keys() - self.sights.unreachable().keys()
+            return frozenset(names)
+        return frozenset(name for name, watch in self._watches.items() if watch.busy)
 
     def look_again(self, node: str = "") -> None:
         for name in [node] if node else list(self._watches):
