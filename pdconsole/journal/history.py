@@ -26,6 +26,8 @@ __all__ = ["History", "Mark", "MarkKind", "SeriesView"]
 
 # With this many keyframes missing the sidecar is worth writing anew.
 MANY_KEYFRAMES = 16
+# And with so many blocks of series: half an hour of a few workers.
+MANY_BLOCKS = 64
 # The rows of so many seconds may be missing in the series' sidecar (a flush comes within a second),
 # and some of them speak of a window before them.
 SERIES_LAG_S = LONGEST_WAIT_S + 1.0 + LIVE_WINDOW_S
@@ -74,11 +76,15 @@ class History:
         for _ in self._read_on():
             if progress is not None:
                 progress(min(1.0, self._fold.offset / self._path.stat().st_size))
-        self._catch_up_series()
-        if not self.is_live and self._keyframes.added() >= MANY_KEYFRAMES:
+        self._catch_up_series(progress)
+        if not self.is_live:
             # A workspace that cannot be written to is looked at all the same.
             with contextlib.suppress(JournalError):
-                self._keyframes.save(self._path)
+                if self._keyframes.added() >= MANY_KEYFRAMES:
+                    self._keyframes.save(self._path)
+            with contextlib.suppress(JournalError):
+                if self._series.held() >= MANY_BLOCKS:
+                    self._series.save()
 
     @classmethod
     def open(cls, session: SessionDir, *, progress: Callable[[float], None] | None = None) -> Self:
@@ -108,7 +114,7 @@ class History:
             taken += 1
             if taken == pieces:
                 break
-        self.is_behind = taken == pieces
+        self.is_behind = taken == pieces and self._fold.offset < self._path.stat().st_size
         return self._fold.offset != offset or self.is_live != was_live
 
     def latest(self) -> State:
@@ -168,8 +174,8 @@ class History:
         self._series.close()
         self._keyframes.close()
 
-    def _catch_up_series(self) -> None:
-        """Make the rows that the series' sidecar lacks."""
+    def _catch_up_series(self, progress: Callable[[float], None] | None) -> None:
+        """Make the rows that the series' sidecar lacks: all, where it is of another version."""
         keyframes = self._keyframes
         start = 0
         if self._series.stored:
@@ -179,6 +185,8 @@ class History:
             self._series_fold.row(event)
         for i in range(start, len(keyframes) - 1):
             self._add_rows(self._read_stretch(i))
+            if progress is not None:
+                progress((i + 1) / (len(keyframes) - 1))
         self._add_rows(self._growing)
 
     def _add_rows(self, events: Iterable[ev.AnyEvent]) -> None:
