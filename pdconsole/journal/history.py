@@ -26,8 +26,8 @@ __all__ = ["History", "Mark", "MarkKind", "SeriesView"]
 
 # With this many keyframes missing the sidecar is worth writing anew.
 MANY_KEYFRAMES = 16
-# And with so many blocks of series: half an hour of a few workers.
-MANY_BLOCKS = 64
+# And with so many rows of series: half an hour of a few workers.
+MANY_ROWS = 1 << 14
 # The rows of so many seconds may be missing in the series' sidecar (a flush comes within a second),
 # and some of them speak of a window before them.
 SERIES_LAG_S = LONGEST_WAIT_S + 1.0 + LIVE_WINDOW_S
@@ -83,7 +83,7 @@ class History:
                 if self._keyframes.added() >= MANY_KEYFRAMES:
                     self._keyframes.save(self._path)
             with contextlib.suppress(JournalError):
-                if self._series.held() >= MANY_BLOCKS:
+                if self._series.held() >= MANY_ROWS:
                     self._series.save()
 
     @classmethod

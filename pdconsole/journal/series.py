@@ -1,9 +1,10 @@
 """The columnar sidecar of a recording: its time series, block by block, append-only.
 
-A block is one line of JSON that says what follows, then that many bytes: the columns one after
-another as little-endian float64, deflated. A missing number is NaN; a column without any number in
-a block is not there at all. All that is in here comes from the recording; if the file is lost, or
-lags behind after a crash, `SeriesWriter` makes it good from there.
+The first line says by which version of the fold it was made; a file of another one is as good as
+none. A block is one line of JSON that says what follows, then that many bytes: the columns one
+after another as little-endian float64, deflated. A missing number is NaN; a column without any
+number in a block is not there at all. All that is in here comes from the recording; if the file is
+lost, or lags behind after a crash, `SeriesWriter` makes it good from there.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pdconsole.journal.files import AppendOnlyFile
 from pdconsole.journal.reader import read_events
 from pdconsole.journal.session import EVENTS
 from pdconsole.model.events import Event
-from pdconsole.model.series import SeriesFold, SeriesKey, SeriesRow
+from pdconsole.model.series import FOLD_VERSION, SeriesFold, SeriesKey, SeriesRow
 
 BLOCK_ROWS = 256
 # Rows wait this long, in session seconds, for others to share a block with: in a recording of days
@@ -31,6 +32,12 @@ BLOCK_ROWS = 256
 LONGEST_WAIT_S = 60.0
 
 Numbers: TypeAlias = NDArray[np.float64]
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """First line of a sidecar."""
+
+    fold: int
 
 
 class BlockHead(msgspec.Struct, frozen=True):
@@ -62,6 +69,7 @@ class Series(msgspec.Struct, frozen=True):
 
 _encoder = msgspec.json.Encoder()
 _head_decoder = msgspec.json.Decoder(BlockHead)
+ORIGIN = _encoder.encode(Origin(FOLD_VERSION)) + b"\n"
 
 
 class SeriesWriter:
@@ -83,11 +91,13 @@ class SeriesWriter:
             raise JournalError(f"cannot make {path.parent}: {e.strerror}") from e
         self._file = AppendOnlyFile(path, exclusive=True)
         try:
-            end = 0
+            end = len(ORIGIN) if is_current(path) else 0
             for head, start in block_heads(path):
                 self._stored[head.key] = head.seq
                 end = start + head.bytes
             self._file.cut(end)
+            if end == 0:
+                self._file.append(ORIGIN)
             if events_path.exists():
                 for event in read_events(events_path):
                     self.add(event)
@@ -115,7 +125,7 @@ class SeriesWriter:
     def _write(self, key: SeriesKey) -> None:
         rows = self._rows[key]
         head, payload = block_of(key, rows)
-        self._file.append(_encoder.encode(head) + b"\n" + payload)
+        self._file.append(record_of(head, payload))
         self._stored[key] = rows[-1].seq
         del self._rows[key]
 
@@ -188,6 +198,11 @@ def block_of(key: SeriesKey, rows: list[SeriesRow]) -> tuple[BlockHead, bytes]:
     return head, payload
 
 
+def record_of(head: BlockHead, payload: bytes) -> bytes:
+    """A block as it stands in the file."""
+    return _encoder.encode(head) + b"\n" + payload
+
+
 def extremes(numbers: Numbers) -> tuple[Numbers, Numbers]:
     """The least and the greatest number of each column of a block; NaN where it has none."""
     return np.fmin.reduce(numbers, axis=1), np.fmax.reduce(numbers, axis=1)
@@ -214,8 +229,20 @@ def _joined(key: SeriesKey, blocks: list[tuple[BlockHead, Numbers]]) -> Series:
     return Series(key, columns.pop("seq").astype(np.int64), columns.pop("t"), columns)
 
 
+def is_current(path: Path) -> bool:
+    """Whether the sidecar was made by this version of the fold."""
+    with path.open("rb") as file:
+        return file.read(len(ORIGIN)) == ORIGIN
+
+
 def block_heads(path: Path, start: int = 0) -> Iterator[tuple[BlockHead, int]]:
-    """The heads of the whole blocks from byte `start` on, each with the offset of its numbers."""
+    """The heads of the whole blocks from byte `start` on, each with the offset of its numbers.
+
+    None of a file of another version.
+    """
+    if not is_current(path):
+        return
+    start = max(start, len(ORIGIN))
     with path.open("rb") as file:
         size = path.stat().st_size
         file.seek(start)

@@ -17,14 +17,17 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from pdconsole.journal.files import AppendOnlyFile, replace_file
 from pdconsole.journal.series import (
     BLOCK_ROWS,
+    ORIGIN,
     BlockHead,
     Numbers,
     block_heads,
     block_numbers,
     block_of,
     extremes,
+    record_of,
 )
 from pdconsole.model.series import SeriesKey, SeriesRow
 
@@ -230,6 +233,42 @@ class SeriesIndex:
             _, dropped = self._cache.popitem(last=False)
             self._cache_bytes -= dropped.nbytes
         return numbers
+
+    def held(self) -> int:
+        """How many rows are not in the sidecar."""
+        return sum(
+            len(table.rows) + sum(b.rows for b in table.blocks if isinstance(b.where, bytes))
+            for table in self._tables.values()
+        )
+
+    def save(self) -> None:
+        """Put all that is here into the sidecar. Raises JournalError if it cannot be written, or
+        somebody else writes it."""
+        data = bytearray(ORIGIN)
+        for key, table in self._tables.items():
+            for block in table.blocks:
+                data += self._record(key, block)
+            if table.rows:
+                head, payload = block_of(key, table.rows)
+                data += record_of(head, payload)
+        # The lock keeps a runner from writing to the file that is about to be replaced.
+        with AppendOnlyFile(self._path, exclusive=True):
+            replace_file(self._path, bytes(data))
+
+    def _record(self, key: SeriesKey, block: _Block) -> bytes:
+        payload = block.where
+        if isinstance(payload, int):
+            payload = os.pread(self._fd, block.bytes, payload)
+        head = BlockHead(
+            key=key,
+            columns=tuple(block.columns),
+            rows=block.rows,
+            seq=int(block.high[block.columns["seq"]]),
+            bytes=len(payload),
+            low=tuple(block.low.tolist()),
+            high=tuple(block.high.tolist()),
+        )
+        return record_of(head, payload)
 
     def close(self) -> None:
         if self._fd >= 0:

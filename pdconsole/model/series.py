@@ -34,6 +34,10 @@ from pdconsole.model import events as ev
 from pdconsole.model.live_window import QUANTILES, CounterWindow, LatencyWindow
 from pdconsole.model.statistics import percentiles_of_histogram
 
+# Raise it whenever the fold makes other rows of the same events: sidecars of another version are
+# made anew from their recordings.
+FOLD_VERSION = 2
+
 SeriesKey: TypeAlias = tuple[str, ...]  # ("worker", "1", "P1")
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pdconsole.journal.history import History, SeriesView
 from pdconsole.journal.keyframes import KeyframeWriter
 from pdconsole.journal.reader import read_events
-from pdconsole.journal.series import Numbers, SeriesWriter, read_series
+from pdconsole.journal.series import ORIGIN, Numbers, SeriesWriter, read_series
 from pdconsole.journal.session import SessionDir
 from pdconsole.journal.writer import JournalWriter
 from pdconsole.model import events as ev
@@ -357,6 +357,37 @@ def test_lost_keyframes_are_written_anew_once_the_session_is_over(tmp_path: Path
         assert not history.is_live
         assert history._keyframes.added() == 0
         assert len(history._keyframes) > 10
+
+
+def test_series_of_another_version_are_written_anew_once_the_session_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = SessionDir.create(tmp_path, "e", FakeClock())
+    recorder = Recorder(session, 3)
+    recorder.record(1500)
+    recorder.close()
+    whole = read_series(session.series_path)
+    session.series_path.write_bytes(session.series_path.read_bytes().removeprefix(ORIGIN))
+    with session.hold():
+        History(session, every=EVERY).close()
+    assert read_series(session.series_path) == {}  # it is the runner's to write
+    History(session, every=EVERY).close()
+    assert read_series(session.series_path) == {}  # and there is little of it
+    monkeypatch.setattr("pdconsole.journal.history.MANY_ROWS", 1)
+    with History(session, every=EVERY) as history:
+        keys = history.keys()
+        shown = {key: history.series(key, 0.0, history.end_t, 50) for key in keys}
+    written = read_series(session.series_path)
+    assert written.keys() == whole.keys()
+    for key, table in whole.items():
+        assert np.array_equal(written[key].seq, table.seq)
+        for name, column in table.columns.items():
+            assert np.array_equal(written[key].columns[name], column, equal_nan=True)
+    with History(session, every=EVERY) as history:
+        assert history._series.held() == 0
+        for key, view in shown.items():
+            again = history.series(key, 0.0, history.end_t, 50)
+            assert np.array_equal(again.high, view.high, equal_nan=True)
 
 
 def test_marks_and_jumps(tmp_path: Path) -> None:

@@ -1,17 +1,19 @@
 from __future__ import annotations
 
+import hashlib
 import random
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from fake_clock import FakeClock
 
 from pdconsole.journal.errors import JournalError
-from pdconsole.journal.series import Series, SeriesWriter, read_series, series_keys
+from pdconsole.journal.series import ORIGIN, Series, SeriesWriter, read_series, series_keys
 from pdconsole.journal.writer import JournalWriter
 from pdconsole.model import events as ev
-from pdconsole.model.series import SeriesFold, SeriesKey
+from pdconsole.model.series import FOLD_VERSION, SeriesFold, SeriesKey
 from pdconsole.model.statistics import histogram
 
 
@@ -112,9 +114,35 @@ def test_what_never_was_takes_no_room(tmp_path: Path) -> None:
 
 def test_a_damaged_sidecar_says_that_it_can_be_deleted(tmp_path: Path) -> None:
     path = tmp_path / "series.bin"
-    path.write_bytes(b"nonsense\n")
+    path.write_bytes(ORIGIN + b"nonsense\n")
     with pytest.raises(JournalError, match="delete it"):
         read_series(path)
+
+
+def test_a_sidecar_of_another_version_is_made_anew(tmp_path: Path) -> None:
+    record(tmp_path, 200)
+    path = tmp_path / "series.bin"
+    whole = read_series(path)
+    for old in (b"", b'{"fold":0}\n'):  # the first version had no such line
+        path.write_bytes(old + path.read_bytes().removeprefix(ORIGIN).removeprefix(b'{"fold":0}\n'))
+        assert read_series(path) == {}
+        assert series_keys(path) == []
+    SeriesWriter(path, tmp_path / "events.jsonl").close()
+    assert_equal(read_series(path), whole)
+
+
+def test_another_fold_has_another_version() -> None:
+    """If this fails, rows have changed: raise FOLD_VERSION, and write the new pair here."""
+    rng, clock, fold = random.Random(11), FakeClock(), SeriesFold()
+    digest = hashlib.sha256()
+    for seq in range(1, 2000):
+        clock.tick(0.3)
+        event = msgspec.structs.replace(an_event(rng, clock), seq=seq, t=clock.mono)
+        row = fold.row(event)
+        if row is not None:
+            values = {name: f"{value:.9g}" for name, value in sorted(row.values.items())}
+            digest.update(repr((row.key, f"{row.t:.6f}", values)).encode())
+    assert (FOLD_VERSION, digest.hexdigest()[:16]) == (2, "bfe22a2ceab42d7c")
 
 
 def test_a_late_sample_is_put_where_it_was_taken() -> None:
