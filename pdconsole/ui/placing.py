@@ -49,7 +49,8 @@ class Edit(msgspec.Struct, frozen=True):
 class Placing(msgspec.Struct, frozen=True):
     """A placement being made on `grid`, the cursor, and what is selected.
 
-    `anchor` is where the selection began; while `growing`, each move extends it. `remark` says,
+    `anchor` is where the selection began; while `growing`, each move extends it. A selection that
+    was `picked` slot by slot stays when the cursor moves on, until it is used. `remark` says,
     for people, what the last key could not do; empty where it did all. `tp` and `ep` are of the
     next replica.
     """
@@ -60,6 +61,7 @@ class Placing(msgspec.Struct, frozen=True):
     selection: tuple[Slot, ...] = ()
     anchor: Slot | None = None
     growing: bool = False
+    picked: bool = False
     tp: int = 1
     ep: bool = False
     strategy: Strategy = "manual"
@@ -143,10 +145,11 @@ class Placing(msgspec.Struct, frozen=True):
     def at_slot(self, slot: Slot, *, across: int = 1, extend: bool = False) -> Placing:
         """The cursor on that slot; the selection as in `moved`."""
         if not (extend or self.growing):
-            return _replace(self, cursor=slot, selection=(), anchor=None, growing=False, remark="")
+            kept = self.selection if self.picked else ()
+            return _replace(self, cursor=slot, selection=kept, anchor=None, remark="")
         anchor = self.anchor or self.cursor
         found = between(self.grid, anchor, slot, across)
-        return _replace(self, cursor=slot, selection=found, anchor=anchor, remark="")
+        return _replace(self, cursor=slot, selection=found, anchor=anchor, picked=False, remark="")
 
     def anchored(self) -> Placing:
         """A selection begins here and grows with every move; or that ends."""
@@ -154,10 +157,6 @@ class Placing(msgspec.Struct, frozen=True):
             return _replace(self, growing=False)
         selection = (self.cursor,)
         return _replace(self, anchor=self.cursor, growing=True, selection=selection, remark="")
-
-    def ungrown(self) -> Placing:
-        """As it is, but moves select no more."""
-        return _replace(self, growing=False) if self.growing else self
 
     def toggled(self, slot: Slot | None = None) -> Placing:
         """That slot, or the one under the cursor, in the selection or no more."""
@@ -169,12 +168,18 @@ class Placing(msgspec.Struct, frozen=True):
             selection=in_order(self.grid, chosen),
             anchor=None,
             growing=False,
+            picked=True,
             remark="",
         )
 
     def selected(self, slots: Iterable[Slot]) -> Placing:
         return _replace(
-            self, selection=in_order(self.grid, slots), anchor=None, growing=False, remark=""
+            self,
+            selection=in_order(self.grid, slots),
+            anchor=None,
+            growing=False,
+            picked=False,
+            remark="",
         )
 
     def node_selected(self, node: str) -> Placing:
@@ -186,7 +191,7 @@ class Placing(msgspec.Struct, frozen=True):
         return self.selected(() if self.selection == slots else slots)
 
     def unselected(self) -> Placing:
-        return _replace(self, selection=(), anchor=None, growing=False, remark="")
+        return _replace(self, selection=(), anchor=None, growing=False, picked=False, remark="")
 
     # --- editing ---
 
@@ -275,6 +280,7 @@ class Placing(msgspec.Struct, frozen=True):
             selection=edit.selection,
             anchor=None,
             growing=False,
+            picked=False,
             remark="",
             past=past,
             future=future,
@@ -287,6 +293,7 @@ class Placing(msgspec.Struct, frozen=True):
             strategy=strategy,
             anchor=None,
             growing=False,
+            picked=False,
             remark="",
             past=(*self.past, self._edit())[-EDITS_KEPT:],
             future=(),

@@ -7,6 +7,7 @@ from pdconsole.ui.lines import printable
 from pdconsole.ui.widgets.gpu_looks import (
     LINK_MARKS,
     OWNER_ROLES,
+    ROOMY,
     Bit,
     NodeLook,
     SlotLook,
@@ -116,7 +117,7 @@ def _cell(node: NodeLook, index: int, first: int, end: int, width: int, part: st
     if part == "bottom-index":
         return _bottom_index(slot, left, right, width, role)
     text = _value(slot, part, width - 2)
-    inside = " " * (not left) + text.center(width - 2) + " " * (not right)
+    inside = " " * (not left) + text + " " * (not right)
     bits = [Bit("│", role, slot.back)] if left else []
     bits.append(Bit(inside, _value_role(slot, part), slot.back))
     if right:
@@ -132,8 +133,9 @@ def _value(slot: SlotLook, part: str, room: int) -> str:
         text = memory_text(cell, room)
     else:
         text = temperature_text(cell)
-    # Numbers stand below one another whatever their length.
-    return text.rjust(min(room, 6 if room >= 6 else 4))
+    # Numbers stand below one another whatever their length, off the border at their right.
+    text = text.rjust(min(room, 6 if room >= ROOMY else 4))
+    return (" " * ((room - len(text)) // 2) + text).ljust(room)
 
 
 def _value_role(slot: SlotLook, part: str) -> str:
@@ -203,7 +205,7 @@ def _unplaced(slot: SlotLook, width: int, part: str) -> list[Bit]:
         return [Bit(" " * width, "muted", slot.back)]
     if part == "bottom-index":
         return _index(slot, width)
-    text = f" {_value(slot, part, width - 2).center(width - 2)} "
+    text = f" {_value(slot, part, width - 2)} "
     return [Bit(text, _value_role(slot, part), slot.back)]
 
 

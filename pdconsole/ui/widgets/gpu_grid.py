@@ -193,8 +193,10 @@ class GpuGrid(ScrollView, can_focus=True):
             self._at = found
             self._drawn.clear()
             self.refresh()
-        # One line more: the last line of the widget is the status line.
-        self.virtual_size = Size(self.size.width, found.height + 1)
+        # One line more: the last line of the widget is the status line. What is zoomed into may
+        # stand at the top, also the last node.
+        over = max(0, self.size.height - 1 - found.node_height) if found.level == "node" else 0
+        self.virtual_size = Size(self.size.width, found.height + over + 1)
 
     def on_resize(self) -> None:
         self._arrange()
@@ -211,9 +213,13 @@ class GpuGrid(ScrollView, can_focus=True):
             first, end = box, box + self._at.node_height
         top = self.scroll_offset.y
         if first < top:
-            self.scroll_to(y=first, animate=False)
+            self._scroll_to_line(first)
         elif end > top + page:
-            self.scroll_to(y=end - page, animate=False)
+            self._scroll_to_line(end - page)
+
+    def _scroll_to_line(self, line: int) -> None:
+        # Forced: the scrollbar may only come with the next layout.
+        self.scroll_to(y=line, animate=False, force=True, immediate=True)
 
     def _slot_under(self, x: int, y: int, *, near: bool = False) -> Slot | None:
         if not near and y >= self.size.height - 1:
@@ -317,7 +323,7 @@ class GpuGrid(ScrollView, can_focus=True):
         self._edit(self.placing.moved(dx, dy, self._at.shape, extend=extend))
 
     def action_top(self) -> None:
-        self.scroll_to(y=0, animate=False)
+        self._scroll_to_line(0)
         self._edit(self.placing.at_slot(Placing.on(self.placing.grid).cursor))
 
     def action_bottom(self) -> None:
@@ -399,9 +405,8 @@ class GpuGrid(ScrollView, can_focus=True):
         self._arrange()
         number = self._numbers.get(self.placing.cursor.node)
         if level == "node" and number is not None:
-            self.scroll_to(y=self._at.corner(number)[1], animate=False, force=True)
-        else:
-            self._keep_in_sight()
+            self._scroll_to_line(self._at.corner(number)[1])
+        self._keep_in_sight()
         self.refresh()
 
     async def action_back(self) -> None:
@@ -431,7 +436,7 @@ class GpuGrid(ScrollView, can_focus=True):
             return
         self._dragged_from = slot
         self.capture_mouse()
-        self._edit(self.placing.ungrown().at_slot(slot, across=self._at.across))
+        self._edit(self.placing.unselected().at_slot(slot, across=self._at.across))
 
     def on_mouse_move(self, event: events.MouseMove) -> None:
         if self._dragged_from is None:
@@ -460,7 +465,7 @@ class GpuGrid(ScrollView, can_focus=True):
             self.action_zoom()
         elif self._slot_under(x, y) is None and event.chain == 1:
             node = self.cells.nodes[number]
-            at = self.placing.ungrown().at_slot(Slot(node.name, 0))
+            at = self.placing.unselected().at_slot(Slot(node.name, 0))
             self._edit(at.node_selected(node.name))
 
 

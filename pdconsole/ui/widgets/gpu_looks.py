@@ -26,6 +26,7 @@ LINK_MARKS = {
 }
 OWNER_WORDS = {"free": "free", "ours": "ours", "others": "other", "unknown": "?"}
 OWNER_ROLES = {"free": "muted", "ours": "accent", "others": "warn", "unknown": "unknown"}
+ROOMY = 7  # cells of a value from which on more than one number fits
 
 
 class Bit(NamedTuple):
@@ -109,7 +110,7 @@ def load_text(cell: CellView, room: int) -> str:
     if cell.util_pct is None:
         return "-"
     number = f"{cell.util_pct:.0f}"
-    if room >= 6:
+    if room >= ROOMY:
         bar = "▁▂▃▄▅▆▇█"[max(0, min(7, int(cell.util_pct / 12.5)))]
         return f"{number}% {bar}"
     return f"{number}%" if len(number) < room else number
@@ -120,8 +121,9 @@ def memory_text(cell: CellView, room: int) -> str:
     if cell.memory_used_mib is None:
         return f"{cell.memory_mib / 1024:.0f}G" if cell.memory_mib else "-"
     used = f"{cell.memory_used_mib / 1024:.0f}"
-    whole = f"{used}/{cell.memory_mib / 1024:.0f}G"
-    return whole if cell.memory_mib and len(whole) <= room else f"{used}G"
+    if cell.memory_mib and room >= ROOMY:
+        return f"{used}/{cell.memory_mib / 1024:.0f}G"
+    return f"{used}G"
 
 
 def temperature_text(cell: CellView) -> str:
