@@ -123,7 +123,8 @@ def _of_window(
     mine = [r for r in requests if (r.run, r.point) == (run.id, point.id) and not r.error]
     if point.result is not None:
         return [r for r in mine if r.phase == "window"]
-    return [r for r in mine if r.t > state.t - state.live.window_s]
+    since = state.t - state.live.window_s
+    return [r for r in mine if r.t > since]
 
 
 def _nearest(requests: Sequence[RequestFinished], ttft_ms: float) -> RequestFinished | None:
