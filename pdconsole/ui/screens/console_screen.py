@@ -119,6 +119,13 @@ class ConsoleScreen(Screen[None]):
             )
         self.refresh_frame()
 
+    def show_rearranged(self) -> None:
+        """After parts were shown, hidden or given other sizes by inline styles: what they show in
+        their new places comes in one frame, not first what they showed before."""
+        with self.app.batch_update():
+            self._refresh_layout()
+            self.console.refresh_visible()
+
     def on_screen_resume(self) -> None:
         self.console.refresh_visible()
 

@@ -122,9 +122,10 @@ class LiveScreen(DetailScreen):
     def on_resize(self, event: events.Resize) -> None:
         super().on_resize(event)
         self._arrange()
+        self.call_after_refresh(self.console.refresh_visible)
 
     def _arrange(self) -> None:
-        """Give every part its place; what it shows follows once it has it."""
+        """Give every part its place; what it shows is for later, once it has it."""
         width, height = self.size
         a = self._arrangement = arrange(width, height, beside=self._beside)
         self._page = min(self._page, pages(len(self.chosen), a.page) - 1)
@@ -146,7 +147,10 @@ class LiveScreen(DetailScreen):
             widget.border_title = _TITLES[part] if a.framed else ""
         self.query_one("#replay").styles.height = a.replay_rows
         self._drawn_for = None
-        self.call_after_refresh(self.console.refresh_visible)
+
+    def _rearrange(self) -> None:
+        self._arrange()
+        self.show_rearranged()
 
     @property
     def shown_charts(self) -> tuple[str, ...]:
@@ -350,7 +354,7 @@ class LiveScreen(DetailScreen):
 
     def _maximise(self, name: str | None) -> None:
         self.maximised = name
-        self._arrange()
+        self._rearrange()
 
     def action_next_page(self) -> None:
         self._turn(1)
@@ -365,11 +369,11 @@ class LiveScreen(DetailScreen):
             self.maximised = self.chosen[(at + by) % len(self.chosen)]
         elif self._arrangement is not None:
             self._page = (self._page + by) % pages(len(self.chosen), self._arrangement.page)
-        self._arrange()
+        self._rearrange()
 
     def action_below(self) -> None:
         self._beside += 1
-        self._arrange()
+        self._rearrange()
 
     def action_choose(self) -> None:
         from pdconsole.ui.screens.chart_choice import ChartChoice
@@ -378,7 +382,7 @@ class LiveScreen(DetailScreen):
             if chosen is not None:
                 self.chosen, self._page, self.maximised = chosen, 0, None
                 self.console.remember(charts=() if len(chosen) == len(CHARTS) else chosen)
-                self._arrange()
+                self._rearrange()
 
         self.console.push_screen(ChartChoice(self.chosen), choose)
 
@@ -389,4 +393,4 @@ class LiveScreen(DetailScreen):
                 break
             self._beside += 1
             self._arrangement = arrange(*self.size, beside=self._beside)
-        self._arrange()
+        self._rearrange()
