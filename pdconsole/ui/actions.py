@@ -95,17 +95,17 @@ def keys_of(action: Action, keymap: dict[str, tuple[str, ...]]) -> tuple[str, ..
 
 def hints(
     actions: Iterable[Action], keymap: dict[str, tuple[str, ...]], *, ascii_only: bool = False
-) -> list[tuple[Action, str]]:
-    """The actions for the footer with their first key, in their order."""
-    found: list[tuple[Action, str]] = []
+) -> list[list[tuple[Action, str]]]:
+    """The actions for the footer with their first key, in their order; neighbours that belong
+    together in one list."""
+    found: list[list[tuple[Action, str]]] = []
     for action in actions:
         keys = keys_of(action, keymap)
         if not action.hint or not keys:
             continue
-        label = key_label(keys[0], ascii_only=ascii_only)
-        if action.together and found and found[-1][0].together == action.together:
-            first, labels = found[-1]
-            found[-1] = (first, f"{labels} {label}")
+        shown = (action, key_label(keys[0], ascii_only=ascii_only))
+        if action.together and found and found[-1][0][0].together == action.together:
+            found[-1].append(shown)
         else:
-            found.append((action, label))
+            found.append([shown])
     return found

@@ -82,21 +82,21 @@ class ConsoleScreen(Screen[None]):
     def _hints(self, width: int) -> list[Piece]:
         console = self.console
 
-        def piece(action: Action, key: str, node: str) -> list[Piece]:
-            click = f"{node}.{action.method}"
-            return [
-                Piece(key, "accent", click, bold=True),
-                Piece(f" {action.hint_name}", "muted", click),
+        def pieces(group: list[tuple[Action, str]], node: str) -> list[Piece]:
+            keys = [
+                Piece(f"{key} ", "accent", f"{node}.{action.method}", bold=True)
+                for action, key in group
             ]
+            return [*keys, Piece(group[0][0].hint_name, "muted", keys[0].click)]
 
         own = [
-            piece(action, key, node)
+            pieces(group, node)
             for node, found in (("focused", actions_on(self.focused)), ("screen", self.hinted))
-            for action, key in hints(found, console.keymap, ascii_only=console.ascii)
+            for group in hints(found, console.keymap, ascii_only=console.ascii)
         ]
         always = [
-            piece(action, key, "app")
-            for action, key in hints(console.ACTIONS, console.keymap, ascii_only=console.ascii)
+            pieces(group, "app")
+            for group in hints(console.ACTIONS, console.keymap, ascii_only=console.ascii)
         ]
         right = fitting(always, width - 2)
         room = width - sum(cell_len(p.text) for p in right) - 5
