@@ -15,7 +15,7 @@ from pdconsole.ui.placing_moves import Shape
 Level = Literal["full", "compact", "overview", "node"]
 LEVELS: tuple[Level, ...] = ("overview", "compact", "full")
 
-LEAST_CELL, WIDEST_CELL = 5, 11
+LEAST_CELL, WIDEST_CELL, WIDEST_COMPACT = 5, 16, 7
 NAME_ROOM = 14  # longer names of nodes are cut where they stand at the left
 MARK = 2  # how a node is reached, before its name
 PAD = 2  # border and space at each side of a full box
@@ -127,17 +127,15 @@ def arranged(
 
 
 def _best(level: Level, room: tuple[int, int], nodes: int, slots: int, names: int) -> Arrangement:
-    """With the widest cells that still leave everything in sight, else with the narrowest."""
+    """Nodes whole on one line if they can be; with the widest cells that leave all in sight."""
     if level == "overview":
         return _overview(room[0], nodes, slots, names)
-    make = _full if level == "full" else _compact
-    found = None
-    for cell in range(WIDEST_CELL if level == "full" else 7, LEAST_CELL - 1, -1):
-        found = make(room[0], nodes, slots, names, cell)
-        if found.height <= room[1] and found.node_width - 1 <= room[0]:
-            break
-    assert found is not None
-    return found
+    make, widest = (_full, WIDEST_CELL) if level == "full" else (_compact, WIDEST_COMPACT)
+    cells = range(widest, LEAST_CELL - 1, -1)
+    made = [make(room[0], nodes, slots, names, cell) for cell in cells]
+    unbroken = [at for at in made if at.per_line >= slots]
+    shown = unbroken or made
+    return next((at for at in shown if at.height <= room[1]), shown[-1])
 
 
 def _line_of(slots: int, cells: int) -> int:

@@ -8,6 +8,7 @@ from pdconsole.ui.widgets.gpu_looks import (
     LINK_MARKS,
     OWNER_ROLES,
     ROOMY,
+    WIDE,
     Bit,
     NodeLook,
     SlotLook,
@@ -132,8 +133,10 @@ def _value(slot: SlotLook, part: str, room: int) -> str:
     elif part == "memory":
         text = memory_text(cell, room)
     else:
-        text = temperature_text(cell)
+        text = temperature_text(cell, room)
     # Numbers stand below one another whatever their length, off the border at their right.
+    if room >= WIDE:
+        return text.ljust(WIDE).center(room)
     text = text.rjust(min(room, 6 if room >= ROOMY else 4))
     return (" " * ((room - len(text)) // 2) + text).ljust(room)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pdconsole.ui.actions import Action
+from pdconsole.ui.lines import counted
 from pdconsole.ui.placing import TP_KEYS
 
 SCOPE = "grid"
@@ -24,7 +25,8 @@ def _action(
 def _move(id: str, name: str, dx: int, dy: int, *keys: str) -> Action:  # noqa: A002
     arrow = next(key for key in keys if len(key) > 1)
     extended = arrow.startswith("shift+")
-    tooltip = "Select on the way" if extended else "In a node, then on into the next"
+    way = "The GPU beside, or of the next node" if dx else "The line of GPUs below or above"
+    tooltip = "Select on the way" if extended else way
     return _action(id, name, tooltip, *keys, call=f"move({dx}, {dy}, {extended})")
 
 
@@ -38,7 +40,11 @@ PLACING = (
     ),
     *(
         _action(
-            *(f"tp-{tp}", f"TP{tp}", f"{tp} GPUs a replica; a selection is divided anew"),
+            *(
+                f"tp-{tp}",
+                f"TP{tp}",
+                f"Replicas of {counted(tp, 'GPU')}; selected ones are divided anew",
+            ),
             str(tp),
             call=f"tp({tp})",
             hint=True,

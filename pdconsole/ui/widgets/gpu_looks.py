@@ -26,7 +26,9 @@ LINK_MARKS = {
 }
 OWNER_WORDS = {"free": "free", "ours": "ours", "others": "other", "unknown": "?"}
 OWNER_ROLES = {"free": "muted", "ours": "accent", "others": "warn", "unknown": "unknown"}
-ROOMY = 7  # cells of a value from which on more than one number fits
+# Cells of a value from which on a second number fits, and from which on a bar and units do.
+ROOMY, WIDE = 7, 12
+BAR = 7
 
 
 class Bit(NamedTuple):
@@ -106,28 +108,38 @@ def look_at(
 
 
 def load_text(cell: CellView, room: int) -> str:
-    """` 87% ▇`, ` 87%` or ` 87`, as there is room."""
+    """` 87% ━━━━━━·`, ` 87% ▇`, ` 87%` or ` 87`, as there is room."""
     if cell.util_pct is None:
         return "-"
     number = f"{cell.util_pct:.0f}"
+    if room >= WIDE:
+        return f"{number:>3}% {bar(cell.util_pct / 100, BAR)}"
     if room >= ROOMY:
-        bar = "▁▂▃▄▅▆▇█"[max(0, min(7, int(cell.util_pct / 12.5)))]
-        return f"{number}% {bar}"
+        return f"{number}% {'▁▂▃▄▅▆▇█'[max(0, min(7, int(cell.util_pct / 12.5)))]}"
     return f"{number}%" if len(number) < room else number
 
 
 def memory_text(cell: CellView, room: int) -> str:
-    """`71/80G` or `71G`, in GiB."""
+    """` 71 of 80 GiB`, `71/80G` or `71G`."""
     if cell.memory_used_mib is None:
         return f"{cell.memory_mib / 1024:.0f}G" if cell.memory_mib else "-"
     used = f"{cell.memory_used_mib / 1024:.0f}"
+    if cell.memory_mib and room >= WIDE:
+        return f"{used:>3} of {cell.memory_mib / 1024:.0f} GiB"
     if cell.memory_mib and room >= ROOMY:
         return f"{used}/{cell.memory_mib / 1024:.0f}G"
     return f"{used}G"
 
 
-def temperature_text(cell: CellView) -> str:
-    return "-" if cell.temperature_c is None else f"{cell.temperature_c:.0f}°"
+def temperature_text(cell: CellView, room: int) -> str:
+    if cell.temperature_c is None:
+        return "-"
+    return f"{cell.temperature_c:3.0f} °C" if room >= WIDE else f"{cell.temperature_c:.0f}°"
+
+
+def bar(share: float, cells: int) -> str:
+    full = round(max(0.0, min(1.0, share)) * cells)
+    return "━" * full + "·" * (cells - full)
 
 
 def owner_text(cell: CellView, room: int) -> str:

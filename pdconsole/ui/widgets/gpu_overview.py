@@ -11,6 +11,7 @@ from pdconsole.ui.widgets.gpu_looks import (
     Bit,
     NodeLook,
     SlotLook,
+    bar,
     fitted,
     model_text,
 )
@@ -18,16 +19,15 @@ from pdconsole.ui.widgets.gpu_looks import (
 OWNER_SIGNS = {"free": "·", "ours": "o", "others": "x", "unknown": "?"}
 BAR = 10
 
-# Heading and width of the columns of a node's table, the dispensable ones last.
-_COLUMNS = (
-    ("gpu", 8),
-    ("replica", 20),
-    ("use", 5 + BAR + 2),
-    ("memory", 15 + BAR + 2),
-    ("temp", 7),
-    ("power", 8),
-    ("owner", 12),
+# Headings of a node's table, and their widths by how much room there is: with bars, without, and
+# with short names. What does not fit even so is left out from the end.
+_HEADINGS = ("gpu", "replica", "use", "memory", "temp", "power", "owner")
+_WIDTHS = (
+    (8, 20, 5 + BAR + 2, 15 + BAR + 2, 7, 8, 12),
+    (7, 19, 6, 14, 7, 7, 12),
+    (6, 9, 6, 13, 7, 7, 10),
 )
+_LEAD = 4  # cursor and what joins the GPUs of a replica
 
 
 def overview_line(node: NodeLook, line: int, at: Arrangement) -> list[Bit]:
@@ -66,9 +66,8 @@ def node_line(node: NodeLook, line: int, at: Arrangement, facts: str) -> list[Bi
     if line == 0:
         return _node_title(node, width)
     if line == TITLE:
-        return [
-            Bit(fitted("    " + "".join(fitted(t, w) for t, w in _shown(width)), width), "muted")
-        ]
+        headings = "".join(fitted(heading, room) for heading, room in _shown(width))
+        return [Bit(fitted(" " * _LEAD + headings, width), "muted")]
     index = line - TITLE - HEADING
     if index < len(node.slots):
         return _gpu_line(node, index, width)
@@ -100,13 +99,17 @@ def _told(node: NodeLook, facts: str) -> str:
 
 
 def _shown(width: int) -> list[tuple[str, int]]:
-    """The columns that fit, the last ones left out."""
-    shown, used = [], 4
-    for title, room in _COLUMNS:
-        if used + room > width:
+    """The columns that fit, with their widths; the last takes what is left."""
+    widths = next((w for w in _WIDTHS if _LEAD + sum(w) <= width), _WIDTHS[-1])
+    shown: list[tuple[str, int]] = []
+    left = width - _LEAD
+    for heading, room in zip(_HEADINGS, widths, strict=True):
+        if room > left:
             break
-        shown.append((title, room))
-        used += room
+        shown.append((heading, room))
+        left -= room
+    if shown:
+        shown[-1] = (shown[-1][0], shown[-1][1] + left)
     return shown
 
 
@@ -118,56 +121,54 @@ def _gpu_line(node: NodeLook, index: int, width: int) -> list[Bit]:
         join = "╶" if low == high else "╭" if index == low else "╰" if index == high else "│"
     role = "fail" if slot.bad else slot.role or "muted"
     texts = {
-        "gpu": (f"{slot.number}{'!' if slot.bad else ''}{' ■' if slot.selected else ''}", "text"),
-        "replica": (_replica(slot), role),
-        "use": (_use(slot), "text"),
-        "memory": (_memory(slot), "text"),
-        "temp": (_known(slot.cell.temperature_c, "°C"), "text"),
-        "power": (_known(slot.cell.power_w, "W"), "text"),
-        "owner": (
-            printable(slot.cell.holder) or OWNER_WORDS[slot.cell.owner],
-            OWNER_ROLES[slot.cell.owner],
-        ),
+        "gpu": f"{slot.number}{'!' if slot.bad else ''}{' ■' if slot.selected else ''}",
+        "temp": _known(slot.cell.temperature_c, "°C"),
+        "power": _known(slot.cell.power_w, "W"),
+        "owner": printable(slot.cell.holder) or OWNER_WORDS[slot.cell.owner],
     }
+    roles = {"replica": role, "owner": OWNER_ROLES[slot.cell.owner]}
     bits = [
         Bit("▸ " if slot.cursor else "  ", "accent", slot.back),
         Bit(join + " ", role, slot.back, True),
     ]
-    used = 4
-    shown = _shown(width)
-    for column, room in shown:
-        if column == shown[-1][0]:
-            room = width - used
-        text, colour = texts[column]
-        bits.append(Bit(fitted(text, room), colour, slot.back, column == "replica"))
-        used += room
+    for heading, room in _shown(width):
+        if heading == "replica":
+            text = _replica(slot, room)
+        elif heading == "use":
+            text = _use(slot, room)
+        elif heading == "memory":
+            text = _memory(slot, room)
+        else:
+            text = texts[heading]
+        colour = roles.get(heading, "text")
+        bits.append(Bit(fitted(text, room), colour, slot.back, heading == "replica"))
     return bits
 
 
-def _replica(slot: SlotLook) -> str:
+def _replica(slot: SlotLook, room: int) -> str:
     if not slot.replica:
         return ""
     size = f" TP{slot.tp}{' EP' if slot.ep else ''}" if slot.tp else ""
-    return f"{slot.replica} {slot.role}{size}{' ' + slot.status if slot.status else ''}"
+    mark = f" {slot.status}" if slot.status else ""
+    whole = f"{slot.replica} {slot.role}{size}{mark}"
+    return whole if len(whole) < room else f"{slot.replica}{size}{mark}"
 
 
-def _use(slot: SlotLook) -> str:
+def _use(slot: SlotLook, room: int) -> str:
     use = slot.cell.util_pct
-    return "-" if use is None else f"{use:3.0f}% {_bar(use / 100)}"
+    if use is None:
+        return "-"
+    return f"{use:3.0f}%" + (f" {bar(use / 100, BAR)}" if room > BAR + 5 else "")
 
 
-def _memory(slot: SlotLook) -> str:
+def _memory(slot: SlotLook, room: int) -> str:
     used, whole = slot.cell.memory_used_mib, slot.cell.memory_mib
     if used is None:
         return f"{whole / 1024:.0f} GiB" if whole else "-"
     if not whole:
         return f"{used / 1024:.0f} GiB"
-    return f"{f'{used / 1024:.0f} of {whole / 1024:.0f} GiB':14} {_bar(used / whole)}"
-
-
-def _bar(share: float) -> str:
-    full = round(max(0.0, min(1.0, share)) * BAR)
-    return "━" * full + "╌" * (BAR - full)
+    text = f"{used / 1024:.0f} of {whole / 1024:.0f} GiB"
+    return f"{text:14} {bar(used / whole, BAR)}" if room > BAR + 15 else text
 
 
 def _known(value: float | None, unit: str) -> str:
