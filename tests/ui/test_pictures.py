@@ -7,18 +7,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from console_case import END, Case, a_workspace, opened_console
+from fake_runner import FakeRunner
 from pictures import same_as_golden
+from planned_session import held, write_session
 from recorded_session import FakeClock, Recording
 
 from pdconsole.model import events as ev
+from pdconsole.model.survey import SurveyGpu
 from pdconsole.ui import theme
+from pdconsole.ui.runner_calls import Connect
 
 SIZES = ((80, 24), (120, 40), (200, 60))
-SCREENS = ("sessions", "live", "compare", "logs", "checks")
+SCREENS = ("sessions", "grid", "experiment", "live", "compare", "logs", "checks")
 FIRST = "20270115T080000Z"
 WHOLE = "20270115T100000Z"
+PLACED = tuple("2pp4d")  # on the grid: 2P-TP2+1D-TP4
 
 
 class Album:
@@ -41,6 +47,10 @@ class Album:
 
     def end(self) -> None:
         assert not self._problems, "\n\n".join(self._problems)
+
+
+def answered_by(runner: FakeRunner) -> Connect:
+    return lambda _workspace, _start: runner
 
 
 async def show(case: Case, screen: str) -> None:
@@ -78,15 +88,52 @@ def workspace(recorded: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path(recorded.name)
 
 
-@pytest.mark.parametrize("screen", SCREENS)
+@pytest.fixture
+def runner(workspace: Path) -> FakeRunner:
+    return FakeRunner(workspace)
+
+
+async def take_sizes(name: str, case: Case, album: Album) -> None:
+    for width, height in SIZES:
+        await case.pilot.resize_terminal(width, height)
+        await case.settle()
+        album.take(f"{name}_{width}x{height}", case)
+    album.end()
+
+
+@pytest.mark.parametrize("screen", ["sessions", "live", "compare", "logs", "checks"])
 async def test_three_sizes(workspace: Path, album: Album, screen: str) -> None:
     session = WHOLE if screen == "live" else FIRST
     async with opened_console(workspace, session=session, size=SIZES[0]) as case:
         await show(case, screen)
-        for width, height in SIZES:
-            await case.pilot.resize_terminal(width, height)
-            await case.settle()
-            album.take(f"{screen}_{width}x{height}", case)
+        await take_sizes(screen, case, album)
+
+
+async def test_grid_at_three_sizes(workspace: Path, runner: FakeRunner, album: Album) -> None:
+    async with opened_console(workspace, size=SIZES[0], connect=answered_by(runner)) as case:
+        await show(case, "grid")
+        await case.press(*PLACED)
+        await take_sizes("grid", case, album)
+
+
+async def test_experiment_at_three_sizes(album: Album) -> None:
+    clock = FakeClock()
+    recording = write_session(Path("w"), clock)
+    with held(recording.directory):
+        async with opened_console(
+            Path("w"), session="", at=None, size=SIZES[0], clock=clock
+        ) as case:
+            await show(case, "experiment")
+            await take_sizes("experiment", case, album)
+    recording.journal.close()
+
+
+async def test_grid_of_many_nodes(workspace: Path, album: Album) -> None:
+    runner = FakeRunner(workspace, nodes=64)
+    async with opened_console(workspace, connect=answered_by(runner)) as case:
+        await show(case, "grid")
+        await case.press(*PLACED)
+        album.take("grid_64_nodes", case)
     album.end()
 
 
@@ -166,6 +213,30 @@ async def test_a_lost_node_and_silence(album: Album) -> None:
     album.end()
 
 
+async def test_a_node_that_is_not_there_and_gpus_that_others_hold(
+    workspace: Path, runner: FakeRunner, album: Album
+) -> None:
+    one, two = runner.survey.nodes
+    others = [msgspec.structs.replace(g, owner="others", holder="pid 77 of anna") for g in one.gpus]
+    runner.survey = msgspec.structs.replace(
+        runner.survey,
+        nodes=(
+            msgspec.structs.replace(one, gpus=(*one.gpus[:6], *others[6:])),
+            msgspec.structs.replace(
+                two,
+                link="lost",
+                message="node2 does not answer; it is tried again",
+                gpus=tuple(SurveyGpu(index=gpu.index) for gpu in two.gpus),
+            ),
+        ),
+    )
+    async with opened_console(workspace, connect=answered_by(runner)) as case:
+        await show(case, "grid")
+        await case.press(*PLACED)
+        album.take("lost_node_grid", case)
+    album.end()
+
+
 async def test_a_runner_that_is_gone(album: Album) -> None:
     recording = under_way(Path("w"))
     recording.journal.close()
@@ -180,6 +251,9 @@ async def test_a_runner_that_is_gone(album: Album) -> None:
 
 OVER = {
     "delete": ("sessions", "d"),
+    "launch": ("grid", *PLACED, "L"),
+    "launch_plan": ("grid", *PLACED, "v"),
+    "networks": ("grid", "N"),
     "charts": ("live", "c"),
     "go_to": ("live", "t"),
     "commands": ("logs", "ctrl+p"),
@@ -188,11 +262,13 @@ OVER = {
 
 
 @pytest.mark.parametrize("name", OVER)
-async def test_over_a_screen(workspace: Path, album: Album, name: str) -> None:
-    screen, key = OVER[name]
-    async with opened_console(workspace, session=FIRST, size=(80, 24)) as case:
+async def test_over_a_screen(workspace: Path, runner: FakeRunner, album: Album, name: str) -> None:
+    screen, *keys = OVER[name]
+    async with opened_console(
+        workspace, session=FIRST, size=(80, 24), connect=answered_by(runner)
+    ) as case:
         await show(case, screen)
-        await case.press(key)
+        await case.press(*keys)
         album.take(f"over_{name}", case)
     album.end()
 
