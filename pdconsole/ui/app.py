@@ -36,6 +36,7 @@ from pdconsole.ui.xdg import config_dir, state_dir
 
 if TYPE_CHECKING:
     from textual.driver import Driver
+    from textual.widget import Widget
 
     from pdconsole.ui.replay_clock import ReplayClock
 
@@ -298,8 +299,9 @@ class ConsoleApp(App[None]):
         self.push_screen(HelpScreen(sections, self.keymap, ascii_only=self.ascii))
 
     def _about(self) -> str:
-        known = [a for entry in SCREENS for a in entry.load().ACTIONS]
-        problems = [*self.problems, *keymap_problems(self.keymap, [*self.ACTIONS, *known])]
+        from pdconsole.ui.action_registry import every_action
+
+        problems = [*self.problems, *keymap_problems(self.keymap, every_action())]
         lines = [
             self.HELP,
             f"pdconsole {__version__}, workspace {self.workspace}",
@@ -308,6 +310,21 @@ class ConsoleApp(App[None]):
             *problems,
         ]
         return "\n".join(lines)
+
+    def action_jump(self) -> None:
+        from pdconsole.ui.jump import targets
+        from pdconsole.ui.screens.jump import JumpScreen
+
+        def go(part: Widget | None) -> None:
+            if part is not None:
+                part.focus()
+
+        if not isinstance(self.screen, ConsoleScreen):
+            return
+        if found := targets(self.screen):
+            self.push_screen(JumpScreen(found), go)
+        else:
+            self.say("nothing here takes keys of its own")
 
     def action_palette(self) -> None:
         from pdconsole.ui.palette import ActionPalette, ActionsProvider

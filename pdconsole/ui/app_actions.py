@@ -23,6 +23,7 @@ APP_ACTIONS = (
         *("previous-screen", "Previous screen", "The screen to the left", "left_square_bracket"),
         call="turn(-1)",
     ),
+    _quiet("jump", "Jump", "Letters on all parts; type one to go there", "apostrophe", "ctrl+o"),
     _quiet("theme", "Theme", "The next theme; it is remembered", "T"),
     _quiet("ascii", "ASCII only", "Draw with plain characters; it is remembered", "A"),
     _quiet(
