@@ -43,8 +43,9 @@ def marks_of(event: ev.Event, state: State) -> Iterator[Mark]:
                 yield Mark(event.t, "flag", f"{event.point}: {flag}")
         case ev.Note():
             about = f"{event.subject}: " if event.subject else ""
-            known = event.subject in state.processes
-            run, process = (state.current_run, event.subject) if known else ("", "")
+            # A process by its name, or by its token: session/run/name.
+            view = state.processes.get(event.subject.rpartition("/")[2])
+            run, process = ("", "") if view is None else (view.state.run, view.name)
             yield Mark(event.t, "note", about + event.message, run, process)
         case ev.ProcessState(status="failed"):
             text = _ended(event.process, event)
