@@ -332,7 +332,7 @@ async def test_an_open_that_is_cancelled_leaves_no_agent(
 ) -> None:
     reached = asyncio.Event()
 
-    async def never(*_: object) -> None:
+    async def never(*_: object, **__: object) -> None:
         reached.set()
         await asyncio.Event().wait()
 

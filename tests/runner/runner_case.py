@@ -53,7 +53,8 @@ class RunnerCase:
         return max((self.workspace / "sessions").glob("2*"), key=lambda p: p.name)
 
     def events(self) -> list[ev.Event]:
-        lines = (self.session() / "events.jsonl").read_bytes().split(b"\n")
+        path = self.session() / "events.jsonl"
+        lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
         return [e for line in lines[:-1] if (e := ev.decode(line)) is not None]
 
     def meta(self) -> dict[str, Any]:
