@@ -13,7 +13,7 @@ from pdconsole.model.request import AD_HOC, PlacedLayout, RunRequest
 from pdconsole.model.survey import Survey
 from pdconsole.ui.chosen_profiles import ChosenProfiles
 from pdconsole.ui.feasible_layouts import Room
-from pdconsole.ui.grid_view import grid_view, unreachable
+from pdconsole.ui.grid_view import unreachable
 from pdconsole.ui.placing import TP_KEYS, Placing
 from pdconsole.ui.placing_rules import Violation
 
@@ -72,7 +72,7 @@ class Draft:
         if self.unread:
             found.append(Violation(self.unread, ()))
         found += self.placing.violations(self.rules, self.kv_heads)
-        found += unreachable(grid_view(self.survey), self.placing.assignments)
+        found += unreachable(self.survey.nodes, self.placing.assignments)
         return (*found, *self._network())
 
     def _network(self) -> Iterable[Violation]:

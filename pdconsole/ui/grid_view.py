@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -84,9 +84,11 @@ def grid_view(survey: Survey | None, state: State | None = None) -> GridView:
     return GridView(nodes, survey.simulated, survey.fabric)
 
 
-def unreachable(view: GridView, assignments: Sequence[Assignment]) -> tuple[Violation, ...]:
+def unreachable(
+    nodes: Iterable[NodeView | SurveyNode], assignments: Sequence[Assignment]
+) -> tuple[Violation, ...]:
     """Replicas on nodes that cannot be reached; one violation a node."""
-    down = {n.name: n for n in view.nodes if n.link in ("lost", "unreachable")}
+    down = {node.name: node for node in nodes if node.link in ("lost", "unreachable")}
     found: dict[str, list[Assignment]] = {}
     for assignment in assignments:
         for name in assignment.nodes:

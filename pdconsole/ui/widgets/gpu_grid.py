@@ -133,7 +133,7 @@ class GpuGrid(ScrollView, can_focus=True):
         before = self._bad, self._selected
         if placing.assignments is not old.assignments:
             self._placed = {slot: a for a in placing.assignments for slot in a.slots}
-        away = unreachable(self.cells, placing.assignments)
+        away = unreachable(self.cells.nodes, placing.assignments)
         self._judged = (*placing.violations(*self._rules), *away)
         self._bad = frozenset(slot for v in self._judged for slot in v.slots)
         self._selected = frozenset(placing.selection)
