@@ -166,11 +166,18 @@ def with_placing(draft: Draft, placing: Placing) -> Draft:
 
 
 def with_survey(draft: Draft, survey: Survey, grid: Grid) -> Draft:
-    """What is there now; replicas stay where they are."""
+    """What is there now; replicas stay where they are. On other nodes the layout is placed anew."""
     placing = draft.placing
-    if {n.name for n in placing.grid.nodes}.isdisjoint(n.name for n in grid.nodes):
-        return dataclasses.replace(draft, survey=survey, placing=Placing.on(grid))
-    return dataclasses.replace(draft, survey=survey, placing=placing.with_grid(grid))
+    if not {n.name for n in placing.grid.nodes}.isdisjoint(n.name for n in grid.nodes):
+        return dataclasses.replace(draft, survey=survey, placing=placing.with_grid(grid))
+    layout, strategy = placing.layout, placing.strategy
+    text = str(layout) if layout is not None else ""
+    fresh = dataclasses.replace(
+        draft, survey=survey, placing=Placing.on(grid), text=text, unread=""
+    )
+    if layout is None or not grid.nodes:
+        return dataclasses.replace(fresh, text="")
+    return with_layout(fresh, layout, strategy if strategy != "manual" else "pack")
 
 
 def written(placing: Placing) -> str:

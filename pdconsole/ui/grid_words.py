@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+from pdconsole.model.grid import Slot, format_slots
 from pdconsole.model.survey import Survey
 from pdconsole.profiles import Kind
 from pdconsole.ui.chosen_profiles import CHOSEN_KINDS, ChosenProfiles
@@ -20,8 +21,8 @@ def headline(
     chosen: ChosenProfiles, survey: Survey, keys: Mapping[Kind, str], width: int
 ) -> list[Piece]:
     """The profiles, each a click away from others, and what is there of the cluster."""
-    for left in (_labelled(chosen, keys), _keyed(chosen, keys), _keyed(chosen, {})):
-        for right in _about_cluster(survey):
+    for right in _about_cluster(survey):
+        for left in (_labelled(chosen, keys), _keyed(chosen, keys), _keyed(chosen, {})):
             line = spread(left, right, width)
             if len(line) > len(left):
                 return line
@@ -116,10 +117,21 @@ def verdict_lines(draft: Draft, trouble: str) -> list[list[Piece]]:
 
 def _warnings(draft: Draft) -> list[str]:
     """What is no obstacle, but should be known."""
+    found = []
+    ours = {
+        Slot(node.name, gpu.index): gpu.holder
+        for node in draft.survey.nodes
+        for gpu in node.gpus
+        if gpu.owner == "ours"
+    }
+    busy = [slot for a in draft.placing.assignments for slot in a.slots if slot in ours]
+    if busy:
+        holder = ours[busy[0]] or "a session of yours"
+        found.append(f"{format_slots(busy, most_nodes=2)}: held by {holder}; wait for its end.")
     network = draft.chosen.network
-    if network is None or not network.warning or not draft.placing.assignments:
-        return []
-    return [f"{network.name}: {' '.join(network.warning.split())}"]
+    if network is not None and network.warning and draft.placing.assignments:
+        found.append(f"{network.name}: {' '.join(network.warning.split())}")
+    return found
 
 
 def place_line(draft: Draft, key: str) -> list[Piece]:

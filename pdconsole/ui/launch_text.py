@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
+import msgspec
+
 from pdconsole.model.grid import format_indices
 from pdconsole.model.survey import LaunchPlan, LaunchProcess
 
@@ -25,6 +27,13 @@ def process_lines(process: LaunchProcess) -> list[str]:
         more = " \\" if n + 1 < len(command) else ""
         lines.append(f"{INDENT if n else ''}{shlex.join(words)}{more}")
     return lines
+
+
+def shown_lines(process: LaunchProcess) -> list[str]:
+    """To be read: the command first, an option a line, then its environment."""
+    command = process_lines(msgspec.structs.replace(process, env={}))
+    env = [f"{name}={shlex.quote(value)}" for name, value in sorted(process.env.items())]
+    return [*command, "", "environment", *env] if env else command
 
 
 def process_text(process: LaunchProcess) -> str:

@@ -14,6 +14,7 @@ from recorded_session import FakeClock, Recording
 
 from pdconsole.model import events as ev
 from pdconsole.model.survey import Owner
+from pdconsole.profiles import shipped_profiles
 from pdconsole.ui.app import ConsoleApp
 from pdconsole.ui.screens.grid import GridScreen
 
@@ -100,7 +101,7 @@ async def test_any_notation_is_placed_as_it_is_typed(
 async def test_typing_is_one_edit_to_undo(runner: FakeRunner) -> None:
     async with grid(runner) as case:
         await type_layout(case, "4xTP2")
-        await case.press("i", *["backspace"] * 5, *"2xTP1", "enter")
+        await case.press("i", *"2xTP1", "enter")
         assert placed(case) == "C1=node1:0 C2=node1:1"
         await case.press("u")
         assert screen_of(case).draft.text == "4xTP2"
@@ -302,3 +303,16 @@ async def test_a_session_that_runs_here_shows_where(runner: FakeRunner, workspac
             assert "87%" in case.text
             assert "P1" in case.text
     recording.journal.close()
+
+
+async def test_another_cluster_gets_the_same_layout(runner: FakeRunner, workspace: Path) -> None:
+    embedded = (shipped_profiles() / "clusters" / "embedded.yaml").read_text()
+    other = workspace / "profiles" / "clusters" / "a-first.yaml"
+    other.parent.mkdir(parents=True)
+    other.write_text(embedded.replace("node1", "a").replace("node2", "b"))
+    async with grid(runner) as case:
+        await type_layout(case, "1P-TP2+1D-TP2")
+        runner.error = "not yet"
+        await case.press("C", "g", "enter")
+        assert screen_of(case).draft.chosen.name("cluster") == "a-first"
+        assert placed(case) == "P1=a:0,1 D1=a:2,3"

@@ -14,7 +14,7 @@ from textual.widgets import Static
 from pdconsole.model.grid import format_indices
 from pdconsole.model.request import Reply
 from pdconsole.model.survey import LaunchProcess
-from pdconsole.ui.launch_text import plans_text, process_lines, process_text, process_title
+from pdconsole.ui.launch_text import plans_text, process_text, process_title, shown_lines
 from pdconsole.ui.lines import printable
 from pdconsole.ui.widgets.row_table import Cell, Column, Row, RowTable
 
@@ -90,7 +90,7 @@ class LaunchPlanScreen(ModalScreen[None]):
         process = self._current
         if process is None:
             return
-        lines = [process_title(process), "", *process_lines(process)]
+        lines = [process_title(process), "", *shown_lines(process)]
         self.query_one("#command-text", Static).update("\n".join(map(printable, lines)))
         self.query_one("#command").scroll_home(animate=False)
 

@@ -33,9 +33,7 @@ class LayoutField(Input):
         """The person is done with it."""
 
     def __init__(self) -> None:
-        super().__init__(
-            placeholder="type a layout (i)", id="layout", compact=True, select_on_focus=False
-        )
+        super().__init__(placeholder="type a layout (i)", id="layout", compact=True)
         self.cursor_blink = False
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
