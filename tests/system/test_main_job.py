@@ -10,6 +10,8 @@ import pytest
 from console import Console
 
 from pdconsole.model import events as ev
+from pdconsole.model.stages import CLIENT, ROUTER, STAGES, TOLD, path_of, window_means
+from pdconsole.model.state import State, reduce
 
 pytestmark = pytest.mark.slow
 
@@ -42,6 +44,30 @@ def pids_of(console: Console, run: str) -> dict[str, int]:
     }
 
 
+def stages_are_told(events: list[ev.Event]) -> None:
+    """Of each request what its server knows; of the window what all replicas know together."""
+    state = State()
+    divided = 0
+    for event in events:
+        state = reduce(state, event)
+        if isinstance(event, ev.RequestFinished) and not event.error:
+            assert set(event.stages_ms) == set(TOLD)
+            told = sum(event.stages_ms.values())
+            assert event.ttft_ms is not None
+            assert told < event.ttft_ms
+        if isinstance(event, ev.PointResult):
+            run = state.run(event.run)
+            assert run is not None
+            path = path_of(run.plan)
+            means = window_means(state, event.run, event.point, path)
+            assert set(STAGES[path]) - set(means.ms) == {CLIENT, ROUTER}
+            # What is left for client, router and the way is a smaller part of the whole.
+            assert means.ttft_ms is not None
+            assert 0 < sum(means.ms.values()) < 1.2 * means.ttft_ms
+            divided += 1
+    assert divided == 4
+
+
 def test_two_layouts_by_two_points(console: Console) -> None:
     running = console.start("run", *SMALL, "--json")
     console.wait_for(window_open("conc2"))
@@ -67,6 +93,7 @@ def test_two_layouts_by_two_points(console: Console) -> None:
             assert document["pdconsole"]["simulated"] is True
             assert (directory / "requests" / f"{point}.parquet").stat().st_size > 0
     assert console.ours() == {}
+    stages_are_told(console.events())
 
     listed = json.loads(console.run("sessions", "--json").stdout)
     assert [s["status"] for s in listed] == ["finished"]
