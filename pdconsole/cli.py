@@ -16,7 +16,7 @@ from pdconsole import __version__, exit_codes
 
 if TYPE_CHECKING:
     from pdconsole.journal import SessionDir
-    from pdconsole.model.request import Call, Reply, RunRequest
+    from pdconsole.model.request import Call, PlacedLayout, Reply, RunRequest
     from pdconsole.model.state import State
     from pdconsole.ui.follow import Display
 
@@ -185,16 +185,23 @@ def _request(experiment: str, asked: dict[str, Any]) -> RunRequest:
     import shlex
 
     from pdconsole.model.request import RunRequest
-    from pdconsole.runner.command_line import placed_layouts
 
     command = shlex.join(["pdconsole", *sys.argv[1:]])
-    try:
-        placed = placed_layouts(asked["layouts"], asked["placement"])
-    except ValueError as e:
-        raise click.BadParameter(str(e), param_hint="--layout") from None
+    placed = _placed(asked["layouts"], asked["placement"])
     if placed:
         asked = {**asked, "layouts": (), "placed": placed}
     return RunRequest(experiment=experiment, command=command, **asked)
+
+
+def _placed(
+    layouts: tuple[str, ...], placement: str | None, *, always: bool = False
+) -> tuple[PlacedLayout, ...]:
+    from pdconsole.runner.command_line import placed_layouts
+
+    try:
+        return placed_layouts(layouts, placement, always=always)
+    except ValueError as e:
+        raise click.BadParameter(str(e), param_hint="LAYOUT") from None
 
 
 def _run_call(request: RunRequest) -> Call:
@@ -387,11 +394,31 @@ def resume(workspace: Path) -> None:
 
 @cli.command()
 @click.option("--layout", is_flag=True, help="The rest of this layout, not just this point.")
+@click.option("--run", "runs", multiple=True, metavar="ID", help="A layout that has not begun.")
 @click.pass_obj
-def skip(workspace: Path, layout: bool) -> None:
-    """Skip the current point, or the rest of the current layout."""
-    scope = "layout" if layout else "point"
-    _steer(workspace, f"skips this {scope}", command="skip", scope=scope)
+def skip(workspace: Path, layout: bool, runs: tuple[str, ...]) -> None:
+    """Skip the current point, the rest of the current layout, or layouts that have not begun."""
+    scope = "layout" if layout or runs else "point"
+    says = f"skips run {', '.join(runs)}" if runs else f"skips this {scope}"
+    _steer(workspace, says, command="skip", scope=scope, runs=runs)
+
+
+@cli.command()
+@click.argument("runs", nargs=-1, required=True, metavar="ID...")
+@click.pass_obj
+def reorder(workspace: Path, runs: tuple[str, ...]) -> None:
+    """Have the running session's layouts that have not begun come in this order."""
+    _steer(workspace, f"goes on with run {', '.join(runs)}", command="reorder", runs=runs)
+
+
+@cli.command()
+@click.argument("layouts", nargs=-1, required=True, metavar="LAYOUT...")
+@click.option("--placement", type=click.Choice(["pack", "spread"]), default="pack")
+@click.pass_obj
+def add(workspace: Path, layouts: tuple[str, ...], placement: str) -> None:
+    """Add layouts to the running session: 2xTP4, 2P-TP2+1D-TP4@spread, 'P1=node1:0 D1=node1:1'."""
+    placed = _placed(layouts, placement, always=True)
+    _steer(workspace, f"will do {', '.join(layouts)} too", command="add", placed=placed)
 
 
 # --- looking ---

@@ -20,7 +20,10 @@ def _options(request: RunRequest) -> Iterator[str]:
     for layout in () if request.placed else request.layouts:
         yield f"--layout={layout}"
     for placed in request.placed:
-        yield f"--manual={placed.manual}" if placed.manual else f"--layout={_at(placed)}"
+        if placed.strategy == "manual":
+            yield f"--manual={placed.manual}"
+        else:
+            yield f"--layout={placed.layout}@{placed.strategy}"
     for concurrency in request.concurrency:
         yield f"--concurrency={concurrency}"
     for rate in request.request_rate:
@@ -32,16 +35,15 @@ def _options(request: RunRequest) -> Iterator[str]:
             yield f"--{name.replace('_', '-')}"
 
 
-def _at(placed: PlacedLayout) -> str:
-    return f"{placed.layout}@{placed.strategy}"
+def placed_layouts(
+    texts: tuple[str, ...], default: str | None, *, always: bool = False
+) -> tuple[PlacedLayout, ...]:
+    """What layouts in words say, if any of it says where: `LAYOUT@spread`, `P1=a:0,1`.
 
-
-def placed_layouts(texts: tuple[str, ...], default: str | None) -> tuple[PlacedLayout, ...]:
-    """What `--layout` and `--manual` say, if any of it says where: `LAYOUT@spread`, `P1=a:0,1`.
-
-    Empty when all are plain layouts. Raises ValueError for a strategy that there is not.
+    Empty when all are plain layouts, unless `always`; those go as `default` says. Raises
+    ValueError for a strategy that there is not.
     """
-    if not any("@" in text or "=" in text for text in texts):
+    if not always and not any("@" in text or "=" in text for text in texts):
         return ()
     return tuple(_placed(text, default) for text in texts)
 

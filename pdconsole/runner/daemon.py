@@ -135,13 +135,13 @@ class Runner:
             raise UserError("the call `plan` needs a request")
         planned = plan_experiment(self._profiles(), call.run)
         name = planned.cluster.name
-        running = self._surveys.running(name)
-        launches = launch_plans(
-            planned,
-            cluster=running.cluster if running else planned.cluster,
-            versions=self._surveys.versions(name),
-            survey=running.sights.survey() if running else None,
-        )
+        cluster, survey, versions = planned.cluster, None, self._surveys.versions(name)
+        if self._session is not None and self._session.cluster == name:
+            cluster, survey = self._session.nodes_profile, self._session.survey()
+            versions = {**versions, **self._session.versions}
+        elif (running := self._surveys.running(name)) is not None:
+            cluster, survey = running.cluster, running.sights.survey()
+        launches = launch_plans(planned, cluster=cluster, versions=versions, survey=survey)
         return self._reply(plan=planned.plan, launches=launches)
 
     def _check(self, call: Call) -> Reply:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from pdconsole.model.grid import Slot
+from pdconsole.model.grid import Slot, format_indices
 from pdconsole.model.plan import RunPlan
 from pdconsole.model.survey import LaunchPlan, LaunchProcess, Survey
 from pdconsole.profiles.schema import ClusterProfile
@@ -79,6 +79,9 @@ def _notes(run: RunPlan, cluster: ClusterProfile, survey: Survey | None) -> Iter
     for node in survey.nodes if survey else ():
         if node.message and node.name in run.placement.nodes:
             yield f"{node.name}: {node.message}"
+        held: dict[str, list[int]] = {}
         for gpu in node.gpus:
             if gpu.owner in ("ours", "others") and Slot(node.name, gpu.index) in used:
-                yield f"GPU {gpu.index} of {node.name} is held now: {gpu.holder}"
+                held.setdefault(gpu.holder, []).append(gpu.index)
+        for holder, indices in held.items():
+            yield f"GPU {format_indices(indices)} of {node.name} is held now: {holder}"

@@ -108,6 +108,7 @@ class OpenSession:
         self._ignore_checks = ignore_checks
         self._earlier = earlier
         self._queue = RunQueue(planned.plan, earlier)
+        self.nodes_profile = planned.cluster  # a simulated one's: with addresses, once it runs
         self._sights = Sights(planned.cluster)
         self._checks = SessionChecks(planned, directory.name, self._sights, self._emit)
         self._held = contextlib.ExitStack()
@@ -119,7 +120,7 @@ class OpenSession:
         self._work: asyncio.Task[Ending] | None = None
         self._meta = directory.read_meta()
         self.changes = PlanChanges(planned, self._queue, directory, self._meta, self._emit)
-        self._versions: dict[str, Mapping[str, str]] = {}
+        self.versions: dict[str, Mapping[str, str]] = {}  # node -> program -> version
         self._cores: dict[str, int] = {}
         self.ending: Ending | None = None
 
@@ -257,7 +258,7 @@ class OpenSession:
     async def _through_the_plan(self, recording: Recording) -> Ending:
         cluster = self._planned.cluster
         if cluster.simulated:
-            cluster = await ensure_embedded(cluster)
+            cluster = self.nodes_profile = await ensure_embedded(cluster)
 
         def on_news(news: News) -> None:
             recording.news(news)
@@ -286,7 +287,7 @@ class OpenSession:
             model=self._planned.model,
             networks=self._planned.networks,
             seed=self._meta["seed"],
-            versions=self._versions,
+            versions=self.versions,
             cores=self._cores,
             nodes=nodes.clients,
             feed=self._feed,
@@ -346,7 +347,7 @@ class OpenSession:
     def _seen(self, inventories: Mapping[str, Inventory]) -> None:
         for name, inventory in inventories.items():
             self._sights.take_inventory(inventory, with_versions=True)
-            self._versions[name] = inventory.versions
+            self.versions[name] = inventory.versions
             if inventory.cores:
                 self._cores[name] = inventory.cores
             self._emit(inventory_event(inventory))

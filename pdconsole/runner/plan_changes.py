@@ -45,7 +45,8 @@ class PlanChanges:
 
     def reorder(self, runs: Sequence[str]) -> None:
         """What has not begun, in this order."""
-        self._change("reorder", self._queue.reordered(runs), f"new order: {', '.join(runs)}")
+        ids = ", ".join(runs)
+        self._change(self._queue.reordered(runs), f"new order: {ids}", "reorder", f"to {ids}")
 
     def add(self, placed: Sequence[PlacedLayout]) -> None:
         """Layouts at the end of the plan."""
@@ -54,14 +55,15 @@ class PlanChanges:
         except USER_ERRORS as e:
             raise UserError(str(e)) from e
         plan = self._queue.extended(runs)
-        self._change("add", plan, f"added {'; '.join(run.label for run in runs)}")
+        labels = "; ".join(run.label for run in runs)
+        self._change(plan, f"added {labels}", "add", labels)
         self._added |= {run.id for run in runs}
 
     def was_added(self, run: RunPlan) -> bool:
         """Whether the checks at the session's start did not know of this run."""
         return run.id in self._added
 
-    def _change(self, command: str, plan: ExperimentPlan, reason: str) -> None:
+    def _change(self, plan: ExperimentPlan, reason: str, command: str, detail: str) -> None:
         """First the file that a resume reads, then the event, which a resume makes up for."""
         before = self._queue.plan
         with_plan(self._meta, plan)
@@ -71,7 +73,7 @@ class PlanChanges:
             with_plan(self._meta, before)
             raise UserError(str(e)) from e
         self._queue.change(plan)
-        self._note(command, reason)
+        self._note(command, detail)
         self._emit(changed_event(plan, reason))
 
     def _note(self, command: str, detail: str) -> None:
