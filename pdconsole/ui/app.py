@@ -75,6 +75,7 @@ class ConsoleApp(App[None]):
         self.opened: OpenedSession | None = None
         self.t = 0.0
         self.state = State()
+        self.at_leisure = False  # what is shown now nobody asked for: keys go before it
         self._is_behind = False  # the recording has more than was taken in
         self.notice = ""
         self._notice_level = "info"
@@ -151,7 +152,7 @@ class ConsoleApp(App[None]):
             self.notice = ""
             self._notice_until = None
         if self._is_behind:
-            self.refresh_visible()
+            self._refresh_at_leisure()
         else:
             self._take_in()
 
@@ -167,7 +168,14 @@ class ConsoleApp(App[None]):
         if self._is_behind:
             self.call_later(self._take_in)
         else:
+            self._refresh_at_leisure()
+
+    def _refresh_at_leisure(self) -> None:
+        self.at_leisure = True
+        try:
             self.refresh_visible()
+        finally:
+            self.at_leisure = False
 
     def refresh_visible(self) -> None:
         """Let the visible screen show what is known now."""

@@ -13,6 +13,8 @@ def open_console(
     workspace: Path, *, session: str | None = None, at: float | None = None, speed: float = 1.0
 ) -> int:
     """The exit code. Returns when the person leaves, or the terminal has gone."""
+    # What a key changes may come in two or three frames: they follow each other at this pace.
+    os.environ.setdefault("TEXTUAL_FPS", "120")
     from pdconsole.ui.app import ConsoleApp
     from pdconsole.ui.terminal_guard import HUNG_UP, silence_lost_terminal
 

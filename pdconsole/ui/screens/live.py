@@ -3,7 +3,7 @@ session is carried out and in replay."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
@@ -92,6 +92,7 @@ class LiveScreen(DetailScreen):
         self._planned_for: object = None
         self._drawn_for: object = None
         self._drawn_t = 0.0
+        self._drawing: Iterator[None] = iter(())
 
     def compose_body(self) -> ComposeResult:
         yield FrameLine(id="headline")
@@ -240,8 +241,33 @@ class LiveScreen(DetailScreen):
             return
         self._drawn_for, self._drawn_t = (drawn_for, badges), t
         self._plan(history, state, t0, t1)
+        drawing = self._drawing = self._draw(history, t, (t0, t1), columns, badges)
+        if self.console.at_leisure:
+            self._draw_on(drawing)
+        else:
+            for _ in drawing:
+                pass
+
+    def _draw_on(self, drawing: Iterator[None]) -> None:
+        """One chart, then what keys are waiting, then the next; until newer ones are drawn."""
+        if drawing is self._drawing and next(drawing, self) is None:
+            self.call_later(self._draw_on, drawing)
+
+    def _draw(
+        self,
+        history: SessionHistory,
+        t: float,
+        window: tuple[float, float],
+        columns: int,
+        badges: Sequence[tuple[str, bool]],
+    ) -> Iterator[None]:
+        """A chart with each step."""
+        t0, t1 = window
         marks = named(history.marks(t0, min(t1, t)))
-        for name, chart in zip(shown, charts, strict=True):
+        for name in self.shown_charts:
+            if history is not self.console.history:
+                return
+            chart = self.query_one(f"#chart-{name}", Chart)
             plan = self._plans[name]
             chart.ascii = self.console.ascii
             more = failure_marks(history, t0, min(t1, t), columns) if name == "nixl" else ()
@@ -259,6 +285,7 @@ class LiveScreen(DetailScreen):
                 gap_s=max(SAMPLE_GAP_S, 2.5 * (t1 - t0) / columns),
             )
             chart.show(data)
+            yield
 
     def _plan(self, history: SessionHistory, state: State, t0: float, t1: float) -> None:
         """Which lines the charts have: other ones once other replicas come into view."""
