@@ -223,18 +223,18 @@ _SAYS_ONE = {
     "planned": "as planned: warm-up and window",
 }
 _SAYS_MANY = {
-    "same load": "as their load took before",
-    "nearest load": "as the nearest load took",
+    "same load": "of known load",
+    "nearest load": "by the nearest load",
     "planned": "as planned",
 }
 
 
 def _how(points: Sequence[_Part], launches: Sequence[_Part]) -> str:
-    """`3 points as their load took before, 2 as the nearest load measured took, ...`."""
+    """`by the window's pace, 3 points of known load, 2 by the nearest load, 1 launch`."""
     unknown = next((p for p in (*points, *launches) if p.seconds is None), None)
     if unknown is not None:
         return unknown.basis
-    said = ["the window as it goes"] if any(p.basis == "window" for p in points) else []
+    said = ["the window's pace"] if any(p.basis == "window" for p in points) else []
     counts = {basis: sum(p.basis == basis for p in points) for basis in _SAYS_MANY}
     for basis, count in counts.items():
         if count:
@@ -242,5 +242,5 @@ def _how(points: Sequence[_Part], launches: Sequence[_Part]) -> str:
             said.append(f"{count}{unit} {_SAYS_MANY[basis]}")
     ahead = sum(p.basis == "launch" for p in launches)
     if ahead:
-        said.append(f"{ahead} {'launch' if ahead == 1 else 'launches'} as before")
-    return ", ".join(said) or "only the end is left"
+        said.append(f"{ahead} {'launch' if ahead == 1 else 'launches'}")
+    return f"by {', '.join(said)}" if said else "only the end is left"

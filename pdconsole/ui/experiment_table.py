@@ -285,12 +285,13 @@ def progress_lines(state: State, t: float, left: Outlook, now: float) -> list[li
 
 
 def how_text(outlook: Outlook, paused: bool) -> str:
+    """What the time left was told from."""
     if not outlook.runs:
         return ""
     left = outlook.session
     if left.left_s is None:
         return f"time left: {left.how}"
-    return f"time left: {left.how}{'; while it goes on' if paused else ''}"
+    return f"left {left.how}{'; while it goes on' if paused else ''}"
 
 
 def about_run(run: RunView, left: Estimate | None, placement: Placement | None) -> list[str]:

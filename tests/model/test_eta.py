@@ -73,7 +73,7 @@ def test_points_take_as_long_as_their_load_took_and_layouts_a_launch_and_an_end_
     assert found.points["2", "conc4"].left_s == 30.0
     assert found.points["2", "conc16"].until_s == 10 + 30 + 60
     assert found.runs["2"].left_s == found.session.left_s == 10 + 30 + 60 + 3
-    assert found.session.how == "2 points as their load took before, 1 launch as before"
+    assert found.session.how == "by 2 points of known load, 1 launch"
 
 
 def test_a_load_never_measured_takes_as_the_nearest_and_says_so() -> None:
@@ -112,7 +112,7 @@ def test_a_window_under_way_goes_on_at_its_pace() -> None:
     ]
     found = seen(fold(events), 25.0)
     assert found.session.left_s == 15.0
-    assert found.session.how == "the window as it goes"
+    assert found.session.how == "by the window's pace"
     # Past its target, waiting for requests to come: none of it is known to be left.
     assert seen(fold(events), 45.0).session.left_s == 0.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import msgspec
-from textual import events, on
+from textual import on
 from textual.app import ComposeResult
 from textual.containers import Container
 from textual.message import Message
@@ -25,7 +25,6 @@ from pdconsole.ui.experiment_table import (
 from pdconsole.ui.lines import layout_name, printable
 from pdconsole.ui.widgets.row_table import RowTable
 
-SIDE_BY_SIDE = 200  # columns
 LEAST_LAYOUT_ROWS = 5
 
 
@@ -46,9 +45,6 @@ class PlanView(Container):
     PlanView #tables { height: 1fr; layout: vertical; }
     PlanView #layouts { height: 1fr; min-height: 4; }
     PlanView #points { height: 1fr; min-height: 3; }
-    PlanView.-beside #tables { layout: horizontal; }
-    PlanView.-beside #layouts { width: 3fr; height: 1fr; }
-    PlanView.-beside #points { width: 2fr; height: 1fr; }
     """
 
     class PointChosen(Message):
@@ -116,9 +112,6 @@ class PlanView(Container):
 
     def _share_room(self, layouts: RowTable) -> None:
         """The points stand right below the layouts; where both do not fit, each has its share."""
-        if self.has_class("-beside"):
-            layouts.styles.height = "1fr"
-            return
         room = self.query_one("#tables").size.height
         wanted, points = len(layouts.rows) + 2, len(self.points.rows) + 1
         if wanted + points > room:
@@ -169,8 +162,7 @@ class PlanView(Container):
             lines.insert(0, f"✗ cannot be started: {shown.refused[run.id]}")
         about.update("\n".join(printable(line) for line in lines))
 
-    def on_resize(self, event: events.Resize) -> None:
-        self.set_class(event.size.width >= SIDE_BY_SIDE, "-beside")
+    def on_resize(self) -> None:
         self.call_after_refresh(self._again)
 
     def _again(self) -> None:
