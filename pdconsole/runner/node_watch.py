@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
 
 from pdconsole.profiles.schema import ClusterProfile, NodeProfile
 from pdconsole.remote.client import NodeClient, RemoteError
@@ -58,7 +59,8 @@ class NodeWatch:
                 await self._close(client)
             self._again.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(delay_s):
+                # Spread out: nodes that went together are not tried together.
+                async with asyncio.timeout(delay_s * random.uniform(0.7, 1.3)):
                     await self._again.wait()
             delay_s = min(2 * delay_s, RETRY_S[1])
 

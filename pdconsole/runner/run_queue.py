@@ -91,5 +91,7 @@ class RunQueue:
         known = next((r for r in self.plan.runs if r.id == run), None)
         waiting = ", ".join(r.id for r in self.pending) or "none"
         if known is None:
-            raise UserError(f"there is no run {run}; those that have not begun: {waiting}")
-        raise UserError(f"run {run} ({known.label}) has begun; those that have not: {waiting}")
+            raise UserError(f"there is no run {run}; still to come: {waiting}")
+        raise UserError(
+            f"run {run} ({known.label}) has begun or was skipped; still to come: {waiting}"
+        )
