@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from pdconsole.ui.replay_clock import ReplayClock
 
 NOTICE_S = 8.0  # how long a notice stays that needs nothing done
+SWITCH_S = 0.01
 SAID = {"info": "accent", "warning": "warn", "error": "fail"}
 
 
@@ -270,6 +271,10 @@ class ConsoleApp(App[None]):
             box.call_later(box.action_submit)
 
     # --- drawing ---
+
+    def delay_update(self, delay: float = SWITCH_S) -> None:
+        """A screen that comes is held back until it is whole, which here takes an instant."""
+        super().delay_update(min(delay, SWITCH_S))
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         filters = [
