@@ -15,7 +15,9 @@ from pdconsole.ui.actions import hints
 from pdconsole.ui.grid_view import grid_of, grid_view
 from pdconsole.ui.keymap import keymap_problems
 from pdconsole.ui.placing import Placing
-from pdconsole.ui.widgets.gpu_grid import ACTIONS, GpuGrid
+from pdconsole.ui.placing_rules import Violation
+from pdconsole.ui.widgets.gpu_grid import ACTIONS
+from pdconsole.ui.widgets.gpu_picture import GridPicture
 
 # --- keys ---
 
@@ -252,9 +254,9 @@ async def test_a_renewed_survey_keeps_what_is_placed_and_repaints_what_changed()
 
 async def test_only_visible_lines_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[int] = []
-    line = GpuGrid._node_line
+    line = GridPicture.line
     monkeypatch.setattr(
-        GpuGrid, "_node_line", lambda self, n, y: (drawn.append(n), line(self, n, y))[1]
+        GridPicture, "line", lambda self, n, y, at: (drawn.append(n), line(self, n, y, at))[1]
     )
     async with opened_grid(a_survey(1000), size=(120, 40)) as case:
         assert len(set(drawn)) < 300
@@ -272,6 +274,22 @@ async def test_a_placing_from_elsewhere_is_shown() -> None:
         case.grid.show(case.grid.cells, Placing.on(grid).with_tp(8).with_role("C"))
         await case.pilot.pause()
         assert "C1 collocated TP8" in case.text
+
+
+async def test_what_the_screen_finds_wrong_is_marked_too() -> None:
+    async with opened_grid() as case:
+        await case.press("p d")
+        known = Violation("The network works only across nodes.", (Slot("node1", 0),))
+        case.grid.mark([known])
+        await case.press("home")
+        assert case.grid.violations == (known,)
+        assert "0!" in case.text
+        assert "works only across nodes" in case.lines[-1]
+        case.grid.mark(case.grid.violations)
+        assert case.grid.violations == (known,)
+        case.grid.mark([])
+        await case.pilot.pause()
+        assert "0!" not in case.text
 
 
 def test_actions_have_keys_of_their_own_and_one_hint_for_tp() -> None:

@@ -15,18 +15,16 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from pdconsole.model.feasible import VllmRules
-from pdconsole.model.grid import Grid, Slot
-from pdconsole.model.placement import Assignment
+from pdconsole.model.grid import Slot
 from pdconsole.ui.actions import Action
 from pdconsole.ui.grid_arrangement import LEVELS, Arrangement, Level, arranged
-from pdconsole.ui.grid_view import GridView, NodeView, unreachable
+from pdconsole.ui.grid_view import GridView
 from pdconsole.ui.placing import Letter, Placing
 from pdconsole.ui.placing_rules import Violation
 from pdconsole.ui.theme import colour
-from pdconsole.ui.widgets.gpu_cells import compact_line, full_line
 from pdconsole.ui.widgets.gpu_grid_actions import ACTIONS, HELP
-from pdconsole.ui.widgets.gpu_looks import Bit, NodeLook, look_at
-from pdconsole.ui.widgets.gpu_overview import node_line, overview_line
+from pdconsole.ui.widgets.gpu_looks import Bit
+from pdconsole.ui.widgets.gpu_picture import GridPicture
 from pdconsole.ui.widgets.gpu_status import status_line
 from pdconsole.ui.widgets.parts import bindings_of
 
@@ -77,20 +75,12 @@ class GpuGrid(ScrollView, can_focus=True):
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
-        self.cells = GridView()
-        self.placing = Placing.on(Grid(()))
-        self._rules: tuple[VllmRules | None, int | None] = (None, None)
+        self._picture = GridPicture()
         self._level: Level | None = None  # None: as it fits
         self._unzoomed: Level | None = None  # what it was before a node was zoomed into
         self._at = arranged(80, 20, nodes=0, slots=0, longest_name=0)
         self._dragged_from: Slot | None = None
         self._styles: dict[tuple[object, ...], Style] = {}
-        self._judged: tuple[Violation, ...] = ()
-        self._numbers: dict[str, int] = {}
-        self._placed: dict[Slot, Assignment] = {}
-        self._bad: frozenset[Slot] = frozenset()
-        self._selected: frozenset[Slot] = frozenset()
-        self._looks: dict[int, NodeLook] = {}
         self._drawn: dict[int, dict[int, list[Segment]]] = {}  # lines of nodes, by node
 
     # --- what it shows ---
@@ -104,70 +94,65 @@ class GpuGrid(ScrollView, can_focus=True):
         if fresh is self.placing and cells == self.cells:
             return
         moved = fresh.cursor != self.placing.cursor
-        changed = _changed_nodes(self.cells, cells)
-        self.cells = cells
-        self._numbers = {node.name: i for i, node in enumerate(cells.nodes)}
-        self._take(fresh, changed)
+        changed = self._picture.take_cells(cells) | self._picture.take(fresh)
+        self._draw_anew(changed)
         self._arrange()
         if moved:
             self._keep_in_sight()
 
     def judge(self, rules: VllmRules | None, kv_heads: int | None) -> None:
         """By which rules of vLLM `violations` are found, besides those of the grid."""
-        if (rules, kv_heads) != self._rules:
-            self._rules = (rules, kv_heads)
-            self._take(self.placing)
+        if (rules, kv_heads) != self._picture.rules:
+            self._picture.rules = (rules, kv_heads)
+            self._draw_anew(self._picture.take(self.placing))
+
+    def mark(self, violations: Sequence[Violation]) -> None:
+        """What else is wrong with what stands here, as the screen knows."""
+        own = set(self.violations) - set(self._picture.more)
+        more = tuple(v for v in violations if v not in own)
+        if more != self._picture.more:
+            self._picture.more = more
+            self._draw_anew(self._picture.take(self.placing))
+
+    @property
+    def cells(self) -> GridView:
+        return self._picture.cells
+
+    @property
+    def placing(self) -> Placing:
+        return self._picture.placing
 
     @property
     def violations(self) -> tuple[Violation, ...]:
-        return self._judged
+        return self._picture.violations
 
     @property
     def arrangement(self) -> Arrangement:
         """How it is drawn now."""
         return self._at
 
-    def _take(self, placing: Placing, changed: frozenset[str] = frozenset()) -> None:
-        """Draw that placing from now on, and the nodes anew that look otherwise than before."""
-        old, self.placing = self.placing, placing
-        before = self._bad, self._selected
-        if placing.assignments is not old.assignments:
-            self._placed = {slot: a for a in placing.assignments for slot in a.slots}
-        away = unreachable(self.cells.nodes, placing.assignments)
-        self._judged = (*placing.violations(*self._rules), *away)
-        self._bad = frozenset(slot for v in self._judged for slot in v.slots)
-        self._selected = frozenset(placing.selection)
-        edited = set(placing.assignments) ^ set(old.assignments)
-        others = {slot.node for a in edited for slot in a.slots}
-        others |= {slot.node for slot in (before[0] ^ self._bad) | (before[1] ^ self._selected)}
-        self._draw_anew({*changed, *others, old.cursor.node, placing.cursor.node})
-
-    def _draw_anew(self, names: Collection[str]) -> None:
-        numbers = [self._numbers[name] for name in names if name in self._numbers]
+    def _draw_anew(self, numbers: Collection[int]) -> None:
+        """Those nodes, where they are in sight, and the status line."""
         for number in numbers:
-            self._looks.pop(number, None)
             self._drawn.pop(number, None)
         width, height = self.size
         at, top = self._at, self.scroll_offset.y
-        places = (at.corner(number) for number in numbers)
-        regions = [
-            region
-            for x, y in places
-            if (region := Region(x, y - top, at.node_width, at.node_height)).overlaps(
-                self.size.region
-            )
-        ]
-        if len(regions) > FEW:
+        boxes = (
+            Region(x, y - top, at.node_width, at.node_height)
+            for x, y in (at.corner(number) for number in numbers)
+        )
+        shown = [box for box in boxes if box.overlaps(self.size.region)]
+        if len(shown) > FEW:
             self.refresh()
         else:
-            self.refresh(*regions, Region(0, height - 1, width, 1))
+            self.refresh(*shown, Region(0, height - 1, width, 1))
 
     def _edit(self, placing: Placing) -> None:
         """What a key or the mouse made of it."""
         old = self.placing
         if placing is old:
             return
-        self._take(placing)
+        self._draw_anew(self._picture.take(placing))
         if placing.cursor != old.cursor:
             self._keep_in_sight()
         edited = (
@@ -203,7 +188,7 @@ class GpuGrid(ScrollView, can_focus=True):
         self._keep_in_sight()
 
     def _keep_in_sight(self) -> None:
-        number = self._numbers.get(self.placing.cursor.node)
+        number = self._picture.number(self.placing.cursor.node)
         if number is None:
             return
         page = max(1, self.size.height - 1)
@@ -245,9 +230,8 @@ class GpuGrid(ScrollView, can_focus=True):
     def render_line(self, y: int) -> Strip:
         width = self.size.width
         if y == self.size.height - 1:
-            number = self._numbers.get(self.placing.cursor.node)
-            node = self.cells.nodes[number] if number is not None else None
-            bits = status_line(node, self.placing, self._judged, self._at.level, width)
+            shown = self._picture
+            bits = status_line(shown.here, shown.placing, shown.violations, self._at.level, width)
             return self._strip(bits, width)
         if not self.cells.nodes:
             return self._strip([Bit("  no nodes are known yet", "muted")] if y == 1 else [], width)
@@ -257,35 +241,9 @@ class GpuGrid(ScrollView, can_focus=True):
         for number in range(first, min(first + self._at.across, len(self.cells.nodes))):
             drawn = self._drawn.setdefault(number, {})
             if line not in drawn:
-                drawn[line] = self._segments(self._node_line(number, line))
+                drawn[line] = self._segments(self._picture.line(number, line, self._at))
             segments += drawn[line]
         return Strip(segments).adjust_cell_length(width, self._style("text", "", False))
-
-    def _node_line(self, number: int, line: int) -> list[Bit]:
-        node = self._looks.get(number)
-        if node is None:
-            node = look_at(
-                self.cells.nodes[number],
-                self._placed,
-                self.placing.cursor,
-                self._selected,
-                self._bad,
-            )
-            self._looks[number] = node
-        match self._at.level:
-            case "full":
-                return full_line(node, line, self._at, self._facts(node.view))
-            case "compact":
-                return compact_line(node, line, self._at)
-            case "overview":
-                return overview_line(node, line, self._at)
-            case "node":
-                return node_line(node, line, self._at, self._facts(node.view))
-
-    def _facts(self, node: NodeView) -> str:
-        fabric = self.cells.fabric
-        nics = f"{fabric} × {len(node.nics)}" if node.nics and fabric else fabric
-        return " · ".join(word for word in (nics, "simulated" * self.cells.simulated) if word)
 
     def _strip(self, bits: list[Bit], width: int) -> Strip:
         blank = self._style("text", "", False)
@@ -375,7 +333,7 @@ class GpuGrid(ScrollView, can_focus=True):
         self._edit(self.placing.node_selected(self.placing.cursor.node))
 
     def action_violation(self) -> None:
-        order = [s for v in self._judged for s in v.slots if s.node in self._numbers]
+        order = self._picture.slots_of(self.violations)
         if not order:
             return
         at = order.index(self.placing.cursor) if self.placing.cursor in order else -1
@@ -403,7 +361,7 @@ class GpuGrid(ScrollView, can_focus=True):
     def _show_level(self, level: Level | None) -> None:
         self._level = level
         self._arrange()
-        number = self._numbers.get(self.placing.cursor.node)
+        number = self._picture.number(self.placing.cursor.node)
         if level == "node" and number is not None:
             self._scroll_to_line(self._at.corner(number)[1])
         self._keep_in_sight()
@@ -467,11 +425,3 @@ class GpuGrid(ScrollView, can_focus=True):
             node = self.cells.nodes[number]
             at = self.placing.unselected().at_slot(Slot(node.name, 0))
             self._edit(at.node_selected(node.name))
-
-
-def _changed_nodes(old: GridView, new: GridView) -> frozenset[str]:
-    """Nodes that look otherwise, or stand elsewhere, than before."""
-    if (old.simulated, old.fabric, len(old.nodes)) != (new.simulated, new.fabric, len(new.nodes)):
-        return frozenset(node.name for node in (*old.nodes, *new.nodes))
-    pairs = zip(old.nodes, new.nodes, strict=True)
-    return frozenset(b.name for a, b in pairs if a is not b and a != b)
