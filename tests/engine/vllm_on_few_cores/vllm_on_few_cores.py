@@ -1,12 +1,15 @@
 """A vLLM plugin for machines with few cores: threads that spin there starve those that work.
 
-Two faults are cured, seen with vLLM 0.32.0 and NIXL 1.5.1 on two cores:
+Three faults are cured, seen with vLLM 0.32.0 and NIXL 1.5.1 on two cores:
 
 * NIXL's Python API starts its progress thread without any pause. With two servers, two such
   threads take both cores. It gets a pause of a millisecond between looks.
 * A reader of vLLM's shared-memory queue spins for a second after each message, then sleeps until
   a wake-up that is lost now and then, and a request hangs for seconds. It spins for 2 ms and looks
   by itself every 5 ms.
+* On CPUs the NIXL connector pins the worker of every server to the same core, the machine's last,
+  where a P that spins until D has fetched its KV keeps D from fetching it, for seconds. Workers
+  stay where the kernel puts them.
 
 vLLM loads it in each of its processes, through the entry point group `vllm.general_plugins`.
 """
@@ -24,6 +27,7 @@ LOOK_AGAIN_MS = 5
 def register() -> None:
     pause_the_progress_thread()
     look_again_soon()
+    pin_nobody()
 
 
 def pause_the_progress_thread() -> None:
@@ -56,3 +60,10 @@ def look_again_soon() -> None:
 
     wait.looks_again = True  # type: ignore[attr-defined]
     SpinCondition.wait = wait
+
+
+def pin_nobody() -> None:
+    from vllm.platforms.cpu import CpuPlatform
+
+    # The connector alone asks, and pins its worker to the last core of each NUMA node named.
+    CpuPlatform.discover_numa_topology = classmethod(lambda cls: [])
