@@ -1,5 +1,5 @@
 # The verbs of daily work; everything runs in .venv.
-.PHONY: setup test quick lint format bench bench-replay demo
+.PHONY: setup test quick lint format bench bench-replay screenshots demo
 
 setup:   ## make .venv with the development tools
 	sh .ci/venv dev
@@ -22,9 +22,14 @@ bench:   ## speed, side by side with its limits and peers
 	.venv/bin/python benchmarks/reader.py
 	.venv/bin/python benchmarks/chart.py
 	.venv/bin/python benchmarks/console_start.py
+	.venv/bin/python benchmarks/console_live.py
+	.venv/bin/python benchmarks/console_keys.py
 
 bench-replay:  ## opening and seeking in 5 M events: three minutes, 2 GB of disk
 	.venv/bin/python benchmarks/replay.py
+
+screenshots:   ## the pictures of the README, from a session on the embedded cluster; five minutes
+	.venv/bin/python docs/make_screenshots.py
 
 demo:    ## the main job on the embedded cluster, about two minutes
 	.venv/bin/pdconsole run pd-ratio-sweep --quick

@@ -1,12 +1,14 @@
 """Records a made-up sweep as a runner records it, at real pace; others watch it.
 
     python benchmarks/synthetic_sweep.py WORKSPACE [--nodes 2] [--past 600] [--requests 20]
+                                         [--log-lines 0]
 
 Every node has 8 GPUs: with two of them one has four prefill replicas and the other two decode
-replicas, with more each has two and one. Once a second come a sample of every node's GPUs and
-NICs, of every worker and its transfers, and the load driver's tick; in between `--requests`
-finished requests a second. `live` is printed when the `--past` seconds before now are written;
-from then on events come when they happen, until the process is ended.
+replicas, with more each of the first 32 has two and one. Once a second come a sample of every
+node's GPUs and NICs, of every worker and its transfers, and the load driver's tick; in between
+`--requests` finished requests a second; the workers' logs begin with `--log-lines` lines. `live`
+is printed when the `--past` seconds before now are written; from then on events come when they
+happen, until the process is ended.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from pdconsole.model import events as ev
 from pdconsole.model.statistics import histogram
 
 GPUS = 8
+BUSY_NODES = 32
 FLUSH_S = 0.2  # as the runner flushes
 POINTS = tuple(f"conc{c}" for c in (4, 8, 16, 32, 48, 64))
 POINT_S, WARM_UP_S = 100, 15
@@ -61,11 +64,12 @@ def grid(nodes: int) -> tuple[str, list[Worker]]:
         decode = [Worker(f"D{i + 1}", "node2", tuple(range(4 * i, 4 * i + 4))) for i in range(2)]
         return "p4xtp2-d2xtp4", prefill + decode
     workers = []
-    for n in range(nodes):
+    busy = min(nodes, BUSY_NODES)
+    for n in range(busy):
         node = f"node{n + 1}"
         workers += [Worker(f"P{2 * n + i + 1}", node, (2 * i, 2 * i + 1)) for i in range(2)]
         workers.append(Worker(f"D{n + 1}", node, (4, 5, 6, 7)))
-    return f"p{2 * nodes}xtp2-d{nodes}xtp4", workers
+    return f"p{2 * busy}xtp2-d{busy}xtp4", workers
 
 
 class Sweep:
@@ -105,7 +109,7 @@ class Sweep:
             ev.PlannedRun(
                 run=str(run), layout=self.layout, strategy="spread", network="ucx-srd",
                 workload="itl5000-otl250", input_len=5000, output_len=250, mode="mixed",
-                gpus=GPUS * len(self.nodes), points=POINTS, result_dir=f"r{run}",
+                gpus=sum(len(w.slots) for w in self.workers), points=POINTS, result_dir=f"r{run}",
             )
             for run in range(1, 13)
         )  # fmt: skip
@@ -210,23 +214,34 @@ class LogLines:
         ]
         self._said = 0
 
+    def begin(self, wall: float, lines: int) -> None:
+        """So many of all logs together."""
+        each = lines // len(self._logs)
+        block = b"".join(self._line(wall) for _ in range(each))
+        for log in self._logs:
+            log.append(log.next_offset, block)
+
     def write(self, wall: float) -> None:
-        self._said += 1
-        stamp = time.strftime("%m-%d %H:%M:%S", time.localtime(wall))
-        line = (
-            f"(APIServer pid=7) INFO {stamp} [loggers.py:127] Engine 000: Avg prompt throughput: "
-            f"{25_000 + self._said % 977}.0 tokens/s, Running: {self._said % 24} reqs\n"
-        ).encode()
+        line = self._line(wall)
         for log in self._logs:
             log.append(log.next_offset, line)
 
+    def _line(self, wall: float) -> bytes:
+        self._said += 1
+        stamp = time.strftime("%m-%d %H:%M:%S", time.localtime(wall))
+        return (
+            f"(APIServer pid=7) INFO {stamp} [loggers.py:127] Engine 000: Avg prompt throughput: "
+            f"{25_000 + self._said % 977}.0 tokens/s, Running: {self._said % 24} reqs\n"
+        ).encode()
 
-def record(workspace: Path, sweep: Sweep, past_s: float) -> None:
+
+def record(workspace: Path, sweep: Sweep, past_s: float, log_lines: int) -> None:
     """Until the process is ended."""
     clock = DueClock(past_s)
     directory = SessionDir.create(workspace, "synthetic", clock)
     directory.write_meta({"status": "running", "command": "pdconsole run synthetic"})
     logs = LogLines(directory, sweep)
+    logs.begin(clock.wall(), log_lines)
     is_live = False
     began, flush_at, log_at = clock.now, clock.now, clock.now
     with (
@@ -256,10 +271,16 @@ def record(workspace: Path, sweep: Sweep, past_s: float) -> None:
 
 @contextlib.contextmanager
 def recorded_live(
-    workspace: Path, *, nodes: int = 2, past_s: float = 600, requests_per_s: int = 20
+    workspace: Path,
+    *,
+    nodes: int = 2,
+    past_s: float = 600,
+    requests_per_s: int = 20,
+    log_lines: int = 0,
 ) -> Iterator[str]:
     """The name of a session that another process records; it ends with the block."""
     words = ["--nodes", str(nodes), "--past", str(past_s), "--requests", str(requests_per_s)]
+    words += ["--log-lines", str(log_lines)]
     process = subprocess.Popen(
         [sys.executable, __file__, str(workspace), *words], stdout=subprocess.PIPE, text=True
     )
@@ -280,8 +301,9 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=2)
     parser.add_argument("--past", type=float, default=600.0)
     parser.add_argument("--requests", type=int, default=20)
+    parser.add_argument("--log-lines", type=int, default=0)
     words = parser.parse_args()
-    record(words.workspace, Sweep(words.nodes, words.requests), words.past)
+    record(words.workspace, Sweep(words.nodes, words.requests), words.past, words.log_lines)
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ class ConsoleProcess:
                 return time.monotonic()
             left = deadline - time.monotonic()
             if left <= 0 or self.process.poll() is not None:
-                raise TimeoutError(f"{what!r} did not come in {within_s} s: {seen[-3000:]!r}")
+                raise TimeoutError(f"{what!r} did not come in {within_s} s: {seen[-300:]!r}")
             seen += self.read(left)
 
     def drain(self, seconds: float) -> None:
