@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import click
 
-from pdconsole import __version__, exit_codes
+from pdconsole import __version__, cli_nodes, exit_codes
+from pdconsole.cli_output import print_json
 
 if TYPE_CHECKING:
     from pdconsole.journal import SessionDir
@@ -230,7 +231,7 @@ def _call(workspace: Path, call: Call) -> Reply:
 
 def _say_detached(workspace: Path, reply: Reply, as_json: bool) -> None:
     if as_json:
-        _print_json({"session": reply.session, "path": str(workspace / "sessions" / reply.session)})
+        print_json({"session": reply.session, "path": str(workspace / "sessions" / reply.session)})
     else:
         click.echo(f"{reply.session} has begun; follow it with `pdconsole watch`")
 
@@ -298,7 +299,7 @@ def _end_by_state(workspace: Path, state: State, *, as_json: bool) -> NoReturn:
     from pdconsole.ui.summary import session_summary, summary_text
 
     if as_json:
-        _print_json(session_summary(workspace, state))
+        print_json(session_summary(workspace, state))
     else:
         click.echo(summary_text(workspace, state))
     code = {
@@ -307,12 +308,6 @@ def _end_by_state(workspace: Path, state: State, *, as_json: bool) -> NoReturn:
         "broken-off": exit_codes.BROKEN_OFF,
     }.get(state.status, exit_codes.SESSION_FAILED)
     sys.exit(code)
-
-
-def _print_json(value: Any) -> None:
-    import json
-
-    click.echo(json.dumps(value, indent=2))
 
 
 @cli.command()
@@ -436,7 +431,7 @@ def sessions(workspace: Path, as_json: bool) -> None:
     if as_json:
         import msgspec
 
-        _print_json(msgspec.to_builtins(found))
+        print_json(msgspec.to_builtins(found))
         return
     click.echo(sessions_table(found, width=_width()))
 
@@ -470,7 +465,7 @@ def layouts(workspace: Path, /, layout: str | None, as_json: bool, **asked: Any)
     else:
         found = feasible_layouts(workspace, tp_degrees=tp_degrees, **asked)
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         click.echo(layouts_text(found))
 
@@ -492,7 +487,7 @@ def compare(directories: tuple[Path, ...], as_json: bool, no_chart: bool) -> Non
 
     comparison = compare_directories(directories)
     if as_json:
-        _print_json(comparison.to_json())
+        print_json(comparison.to_json())
     else:
         click.echo(comparison.text(width=_width(), chart=not no_chart))
     for problem in comparison.skipped:
@@ -534,7 +529,7 @@ def profiles_check(workspace: Path, as_json: bool) -> None:
     if as_json:
         import msgspec
 
-        _print_json(msgspec.to_builtins(problems))
+        print_json(msgspec.to_builtins(problems))
     else:
         for problem in problems:
             click.echo(str(problem))
@@ -546,65 +541,4 @@ def profiles_check(workspace: Path, as_json: bool) -> None:
         sys.exit(exit_codes.CANNOT)
 
 
-# --- nodes ---
-
-
-@cli.command()
-@click.argument("layout", default="1P-TP1+1D-TP1")
-@click.option("--cluster", default="embedded", show_default=True)
-@click.option("--model", default="gpt-oss-120b", show_default=True)
-@click.option("--network", default="cuda-ipc", show_default=True)
-@click.option("--placement", type=click.Choice(["pack", "spread"]), default="pack")
-@click.option("--ignore-checks", is_flag=True)
-@click.option("--json", "as_json", is_flag=True)
-@click.pass_obj
-def smoke(workspace: Path, /, as_json: bool, **asked: Any) -> None:
-    """Deploy LAYOUT, send one completion through it, take it down again."""
-    from pdconsole.runner.smoke import smoke_test
-
-    say = _say_on_stderr if as_json else click.echo
-    outcome = smoke_test(workspace, say=say, **asked)
-    if as_json:
-        _print_json(outcome)
-
-
-def _say_on_stderr(line: str) -> None:
-    click.echo(line, err=True)
-
-
-@cli.command()
-@click.argument("cluster", default="embedded")
-@click.option("--live", is_flag=True, help="Also what sessions with a living agent still use.")
-@click.option("--dry-run", is_flag=True, help="Say what would be ended.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--json", "as_json", is_flag=True)
-@click.pass_obj
-def clean(
-    workspace: Path, cluster: str, live: bool, dry_run: bool, yes: bool, as_json: bool
-) -> None:
-    """Find leftover processes of ours on CLUSTER's nodes, of any session, and end them.
-
-    What a living agent supervises is listed but left alone: its session may go on, and if its
-    runner is gone the agent ends everything itself when the lease runs out. --live ends it too.
-    """
-    import msgspec
-
-    from pdconsole.runner.leftovers import end_leftovers, find_leftovers
-
-    found = find_leftovers(workspace, cluster)
-    unwanted = [entry for entry in found if live or not entry.supervised]
-    if as_json:
-        _print_json(msgspec.to_builtins(found))
-    else:
-        for entry in found:
-            click.echo(str(entry))
-        if not found:
-            click.echo(f"nothing of ours runs on {cluster}")
-        elif not unwanted:
-            click.echo("all of it is supervised; --live ends it all the same")
-    if not unwanted or dry_run:
-        return
-    if not yes:
-        click.confirm(f"End {len(unwanted)} of them?", abort=True, err=as_json)
-    end_leftovers(workspace, cluster, unwanted)
-    click.echo("ended", err=as_json)
+cli_nodes.add_to(cli)

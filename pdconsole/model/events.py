@@ -240,6 +240,32 @@ class PointState(Event, frozen=True, kw_only=True, tag="point.state"):
     message: str = ""
 
 
+class KvValidated(Event, frozen=True, kw_only=True, tag="kv.validated"):
+    """Whether a deployment's decode replicas continue from the KV they were handed; see
+    model.validation. Deviations are of log-probabilities, nats a token, teacher-forced."""
+
+    run: str
+    verdict: Verdict  # unknown: not judged, and `message` says why
+    message: str  # the finding, or where it went wrong: prompt, position, replicas, backend
+    backend: str = ""  # "UCX over cuda-ipc"
+    reference: str = ""  # the replica that scored, alone
+    pairs: tuple[str, ...] = ()  # "P1>D2": that were tried
+    prompts: int = 0  # transfers judged; of them under load:
+    under_load: int = 0
+    lengths: tuple[int, ...] = ()  # of the prompts, tokens
+    deviation: float | None = None  # the worst prompt's mean, what the verdict is about,
+    tolerance: float | None = None  # against this,
+    self_deviation: float | None = None  # made from what a replica alone deviates from itself
+    worst_token: float | None = None  # the largest of a single token
+    control: float | None = None  # D given another prompt's blocks; must exceed it by far
+    caught: tuple[str, ...] = ()  # corruptions made on purpose that exceeded the tolerance
+    missed: tuple[str, ...] = ()  # and that did not: the check is blind to them
+    smallest_caught: str = ""
+    other_network: str = ""  # the same compared with P to D over it,
+    other_deviation: float | None = None  # token by token
+    took_s: float = 0.0
+
+
 class PointTick(Event, frozen=True, kw_only=True, tag="point.tick"):
     """Once a second, what the load driver saw in (t0, t1], node monotonic time."""
 
@@ -323,6 +349,7 @@ AnyEvent: TypeAlias = (
     | WorkerSampled
     | NixlSampled
     | PointState
+    | KvValidated
     | PointTick
     | RequestFinished
     | PointResult

@@ -132,6 +132,7 @@ class State(msgspec.Struct, frozen=True):
     current_point: str = ""
     ticks: tuple[ev.PointTick, ...] = ()  # the last LIVE_WINDOW_S seconds of the current point
     notes: tuple[ev.Note, ...] = ()
+    validations: Mapping[str, ev.KvValidated] = {}  # by run, the latest
 
     @property
     def live(self) -> LiveLatency:
@@ -270,6 +271,10 @@ def _check(state: State, event: ev.CheckResult) -> State:
 def _with_run(state: State, event: ev.Event, run: RunView, **changes: Any) -> State:
     runs = tuple(run if r.id == run.id else r for r in state.runs)
     return _stamped(state, event, runs=runs, **changes)
+
+
+def _kv_validated(state: State, event: ev.KvValidated) -> State:
+    return _stamped(state, event, validations={**state.validations, event.run: event})
 
 
 _RUN_ENDED = frozenset({"done", "failed", "skipped"})
@@ -466,6 +471,7 @@ _REDUCERS: dict[type[ev.Event], _Step] = {
     ev.WorkerSampled: _worker_sample,
     ev.NixlSampled: _nixl_sample,
     ev.PointState: _point_state,
+    ev.KvValidated: _kv_validated,
     ev.PointTick: _tick,
     ev.RequestFinished: _request,
     ev.PointResult: _point_result,

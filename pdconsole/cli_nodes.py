@@ -1,0 +1,103 @@
+"""The commands about nodes: what runs on them, and whether what they do is right.
+
+As in `cli`, nothing but click is imported before a command needs it.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pdconsole import exit_codes
+from pdconsole.cli_output import print_json, say_on_stderr
+
+
+@click.command()
+@click.argument("layout", default="1P-TP1+1D-TP1")
+@click.option("--cluster", default="embedded", show_default=True)
+@click.option("--model", default="gpt-oss-120b", show_default=True)
+@click.option("--network", default="cuda-ipc", show_default=True)
+@click.option("--placement", type=click.Choice(["pack", "spread"]), default="pack")
+@click.option("--ignore-checks", is_flag=True)
+@click.option("--json", "as_json", is_flag=True)
+@click.pass_obj
+def smoke(workspace: Path, /, as_json: bool, **asked: Any) -> None:
+    """Deploy LAYOUT, send one completion through it, take it down again."""
+    from pdconsole.runner.smoke import smoke_test
+
+    say = say_on_stderr if as_json else click.echo
+    outcome = smoke_test(workspace, say=say, **asked)
+    if as_json:
+        print_json(outcome)
+
+
+@click.command()
+@click.argument("cluster", default="embedded")
+@click.option("--live", is_flag=True, help="Also what sessions with a living agent still use.")
+@click.option("--dry-run", is_flag=True, help="Say what would be ended.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True)
+@click.pass_obj
+def clean(
+    workspace: Path, cluster: str, live: bool, dry_run: bool, yes: bool, as_json: bool
+) -> None:
+    """Find leftover processes of ours on CLUSTER's nodes, of any session, and end them.
+
+    What a living agent supervises is listed but left alone: its session may go on, and if its
+    runner is gone the agent ends everything itself when the lease runs out. --live ends it too.
+    """
+    import msgspec
+
+    from pdconsole.runner.leftovers import end_leftovers, find_leftovers
+
+    found = find_leftovers(workspace, cluster)
+    unwanted = [entry for entry in found if live or not entry.supervised]
+    if as_json:
+        print_json(msgspec.to_builtins(found))
+    else:
+        for entry in found:
+            click.echo(str(entry))
+        if not found:
+            click.echo(f"nothing of ours runs on {cluster}")
+        elif not unwanted:
+            click.echo("all of it is supervised; --live ends it all the same")
+    if not unwanted or dry_run:
+        return
+    if not yes:
+        click.confirm(f"End {len(unwanted)} of them?", abort=True, err=as_json)
+    end_leftovers(workspace, cluster, unwanted)
+    click.echo("ended", err=as_json)
+
+
+@click.command()
+@click.argument("layout", default="1P-TP1+1D-TP1")
+@click.option("--cluster", default="embedded", show_default=True)
+@click.option("--model", default="gpt-oss-120b", show_default=True)
+@click.option("--network", default="cuda-ipc", show_default=True)
+@click.option("--other-network", help="Compare with P to D over this one too.")
+@click.option("--placement", type=click.Choice(["pack", "spread"]), default="pack")
+@click.option("--ignore-checks", is_flag=True, help="Go on although a hard check failed.")
+@click.option("--json", "as_json", is_flag=True)
+@click.pass_obj
+def validate(workspace: Path, /, as_json: bool, **asked: Any) -> None:
+    """Deploy LAYOUT and see whether the KV that P hands to D is right; take it down again.
+
+    What P and D made together is scored token by token by a replica alone, idle and under load,
+    and transfers that are corrupted on purpose show how small a corruption would be seen.
+    """
+    from pdconsole.runner.validate import validate_layout
+
+    say = say_on_stderr if as_json else click.echo
+    outcome = validate_layout(workspace, say=say, **asked)
+    if as_json:
+        print_json(outcome)
+    if outcome["verdict"] == "fail":
+        sys.exit(exit_codes.CANNOT)
+
+
+def add_to(cli: click.Group) -> None:
+    for command in (smoke, clean, validate):
+        cli.add_command(command)
