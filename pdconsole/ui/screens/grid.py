@@ -233,6 +233,7 @@ class GridScreen(ConsoleScreen):
         line = headline(draft.chosen, draft.survey, kinds, self.size.width)
         self.query_one("#chosen", FrameLine).say(line)
         self.panel.show(draft, self.trouble, keys)
+        self.gpus.mark(draft.obstacles)
 
     def _key(self, action: Action) -> str:
         keys = keys_of(action, self.console.keymap)
