@@ -16,6 +16,8 @@ import pytest
 from console import Console
 from tmux_terminal import NEEDS_TMUX, WAIT_S, Tmux
 
+from pdconsole.model import events as ev
+
 pytestmark = [pytest.mark.slow, pytest.mark.system, NEEDS_TMUX]
 
 THEN = "0:16"  # the moment that is looked at again and again
@@ -91,12 +93,18 @@ def test_place_launch_watch_lose_the_terminal_attach_stop_and_replay(
     one.wait_for("node1 ●", "node2 ●", "free")
     for key in "2pp4d":
         one.press(key)
-    one.wait_for("╭P1 prefill TP2", "╭P2 prefill TP2", "╭D1 decode TP4", "2P-TP2 + 1D-TP4")
+    one.wait_for("╭P1", "╭P2", "╭D1 decode TP4", "2P-TP2 + 1D-TP4")
     one.press("L")
     asked = words(one.wait_for("Launch?", "concurrency"))
     assert "Takes GPUs 0-7 of node1" in asked
+    one.press("C-u")
     one.type("4 8")
     one.press("Enter")
+
+    opened = console.wait_for(lambda events: [e for e in events if isinstance(e, ev.SessionOpened)])
+    assert [(run.layout, run.points) for run in opened[0].runs] == [
+        ("p2xtp2-d1xtp4", ("conc4", "conc8"))
+    ]
 
     # Charts move.
     one.wait_for("LIVE", "2P-TP2 + 1D-TP4", "c=4", "P1", "P2", "D1", gone="no samples")
