@@ -21,12 +21,14 @@ def headline(
     chosen: ChosenProfiles, survey: Survey, keys: Mapping[Kind, str], width: int
 ) -> list[Piece]:
     """The profiles, each a click away from others, and what is there of the cluster."""
-    for right in _about_cluster(survey):
-        for left in (_labelled(chosen, keys), _keyed(chosen, keys), _keyed(chosen, {})):
+    rights = _about_cluster(survey)
+    labelled, keyed, bare = _labelled(chosen, keys), _keyed(chosen, keys), _keyed(chosen, {})
+    for left, fitting in ((labelled, rights[:1]), (keyed, rights), (bare, rights)):
+        for right in fitting:
             line = spread(left, right, width)
             if len(line) > len(left):
                 return line
-    return _keyed(chosen, {})
+    return bare
 
 
 def _labelled(chosen: ChosenProfiles, keys: Mapping[Kind, str]) -> list[Piece]:
@@ -68,10 +70,12 @@ def _about_cluster(survey: Survey) -> list[list[Piece]]:
         return [[Piece("✗ no nodes ", "fail")]]
     if up == total:
         mark, role, text = "●", "ok", f"{counted(total, 'node')} up"
-    elif links["connecting"] + up == total:
-        mark, role, text = "○", "muted", f"{up} of {total} up, connecting"
-    else:
+    elif links["lost"] or links["unreachable"]:
         mark, role, text = "✗", "fail", f"{up} of {counted(total, 'node')} up"
+    elif links["connecting"]:
+        mark, role, text = "○", "muted", f"{up} of {total} up, connecting"
+    else:  # closed ones are left alone on purpose
+        mark, role, text = "●", "ok", f"{up} of {counted(total, 'node')} in use"
     gpus = counted(sum(len(node.gpus) for node in survey.nodes), "GPU")
     taken = sum(gpu.owner in ("others", "ours") for node in survey.nodes for gpu in node.gpus)
     busy = f", {taken} in use" if taken else ""

@@ -174,8 +174,7 @@ class GridScreen(ConsoleScreen):
         at_edge = replay is not None and replay.following
         live = history is not None and history.is_live and at_edge and here
         before, self._live = self._live, state if live else None
-        if not live:
-            self._ask()
+        self._ask()
         if live or before is not None:
             self._show_cells()
 
@@ -192,7 +191,7 @@ class GridScreen(ConsoleScreen):
 
     def _keep_asking(self) -> None:
         """While a question or the launch plan is over this screen, which gets no ticks then."""
-        if self.console.current_mode == NAME and not self.is_current and self._live is None:
+        if self.console.current_mode == NAME and not self.is_current:
             self._ask()
 
     def _surveyed(self, reply: Reply) -> None:
