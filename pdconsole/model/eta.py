@@ -92,6 +92,7 @@ class _Seen:
         self._t = t
         self._policy = policy
         self._took: dict[tuple[object, ...], list[float]] = {}
+        self._known: dict[tuple[object, ...], _Part] = {}  # many points are alike
         launches: list[float] = []
         downs: list[float] = []
         for run in state.runs:
@@ -141,7 +142,12 @@ class _Seen:
 
     def _like(self, run: RunView, point: PointView) -> _Part:
         """How long such a point takes from its warm-up to the end of its drain."""
-        kind = _kind(run)
+        key = (*_kind(run), point.id)
+        if key not in self._known:
+            self._known[key] = self._look_up(_kind(run), point)
+        return self._known[key]
+
+    def _look_up(self, kind: tuple[object, ...], point: PointView) -> _Part:
         same = self._took.get((*kind, point.id))
         if same:
             return _Part(median(same), "same load")

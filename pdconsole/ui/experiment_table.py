@@ -38,6 +38,7 @@ RUN_ROLES = {
     "failed": "fail",
     "skipped": "muted",
 }
+UNDER_WAY = frozenset({"warmup", "window", "drain"})
 OVER = frozenset({"done", "failed", "skipped"})
 BAR_CELLS = 10
 MATRIX_CELL = 5
@@ -62,7 +63,7 @@ _LEAST = ("number", "layout", "state", "done", "took", "left", "flags")
 
 POINT_COLUMNS = (
     Column("point", "point", 6),
-    Column("state", "state", 8),
+    Column("state", "state", 9),
     Column("progress", "progress", BAR_CELLS + 5, priority=8),
     Column("took", "took", 7, "right", priority=7),
     Column("left", "~left", 7, "right", priority=7),
@@ -132,7 +133,7 @@ def _layout_row(
         "strategy": Cell(plan.strategy, role),
         "network": Cell(plan.network, role),
         "mode": Cell(plan.mode, role),
-        "state": _run_state(run, waits=waits, refused=refused),
+        "state": _run_state(run, waits=waits, refused=refused, cut=left is None),
         "points": Cell("".join(SIGNS[p.status][0] for p in run.points), role),
         "done": Cell(f"{sum(p.status in OVER for p in run.points)}/{len(run.points)}", role),
         "took": _took(run.started_t, run.ended_t, t, over=run.status in OVER or waits),
@@ -148,21 +149,27 @@ def _layout_row(
     return Row(
         run.id,
         tuple(
-            cells[c.key] if c.key in cells else _point_cell(by_id.get(c.key), t) for c in columns
+            cells[c.key] if c.key in cells else _point_cell(by_id.get(c.key), t, cut=left is None)
+            for c in columns
         ),
     )
 
 
-def _run_state(run: RunView, *, waits: bool, refused: bool) -> Cell:
+def _run_state(run: RunView, *, waits: bool, refused: bool, cut: bool) -> Cell:
+    """`cut`: the session is over and will not come to it, unless it is resumed."""
     if refused:
         return Cell("✗ refused", "fail")
+    if cut and run.status not in OVER:
+        return Cell("not begun", "muted") if waits else Cell("cut off", "warn")
     return Cell("waits" if waits else run.status, RUN_ROLES.get(run.status, "text"))
 
 
-def _point_cell(point: PointView | None, t: float) -> Cell:
+def _point_cell(point: PointView | None, t: float, *, cut: bool) -> Cell:
     if point is None:
         return Cell("")
     sign, role = SIGNS[point.status]
+    if cut and point.status in UNDER_WAY:
+        return Cell(sign, "warn")
     if point.status == "window":
         return Cell(f"{sign}{point.progress(t):4.0%}", role)
     flags = len(point.result.flags) if point.result else 0
@@ -177,17 +184,17 @@ def _took(began: float | None, ended: float | None, t: float, *, over: bool) -> 
 
 
 def _left(left: Estimate | None, *, over: bool) -> Cell:
-    if over:
+    if over or left is None:
         return Cell("")
-    if left is None or left.left_s is None:
+    if left.left_s is None:
         return Cell("?", "muted")
     return Cell(duration(left.left_s), "accent", left.left_s)
 
 
 def _ends(left: Estimate | None, now: float, *, over: bool, paused: bool) -> Cell:
-    if over:
+    if over or left is None:
         return Cell("")
-    if left is None or left.until_s is None or paused:
+    if left.until_s is None or paused:
         return Cell("?", "muted")
     return Cell(wall_text(now + left.until_s, now), "muted", left.until_s)
 
@@ -220,6 +227,8 @@ def _point_row(point: PointView, t: float, left: Estimate | None, now: float, st
     result = point.result
     waits = point.status == "pending"
     words = "waits" if waits else POINT_WORDS.get(point.status, point.status)
+    if left is None and not over:  # the session is over, and did not come so far
+        words, role = ("not begun", "muted") if waits else ("cut off", "warn")
     shown = "muted" if waits else "text"
     return Row(
         point.id,

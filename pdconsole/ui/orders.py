@@ -68,12 +68,13 @@ def pause(state: State) -> Order | str:
         return "it is paused; r goes on"
     if state.status == "stopping":
         return "it is stopping"
+    if not state.current_point:
+        return Order(Call(command="pause"), "pauses before the next point or layout; r goes on")
     held = workers_text(state)
     kept = f"; {held} stay up" if held else ""
-    when = (
-        f"after {point_name(state.current_point)}" if state.current_point else "before the next one"
+    return Order(
+        Call(command="pause"), f"pauses after {point_name(state.current_point)}{kept}; r goes on"
     )
-    return Order(Call(command="pause"), f"pauses {when}{kept}; r goes on")
 
 
 def go_on(state: State) -> Order:

@@ -128,6 +128,9 @@ async def test_a_session_that_is_over_promises_nothing(
     async with on_screen(recording, clock, at=float("inf")) as case:
         await case.press("3")
         assert "left" not in case.lines[1]
+        assert "cut off" in case.text
+        assert "not begun" in case.text
+        assert "?" not in " ".join(case.lines[4:20])
         await case.press("p")
         assert "does not run; r resumes it" in case.text
     assert runner.calls == []

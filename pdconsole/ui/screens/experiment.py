@@ -47,7 +47,7 @@ _START = _action("start", "start", "Begin a session of it, after a question", "L
 _QUICK = _action("quick", "short form", "The experiment's short form, or all of it", "f")
 _OPTIONAL = _action("optional", "optional", "The optional layouts too, or not", "o")
 _CLUSTER = _action("cluster", "cluster", "On another cluster", "c")
-_COMMANDS = _action("commands", "commands", "Exact commands and environment", "v")
+_COMMANDS = _action("commands", "commands", "Exact commands of the layout under the cursor", "v")
 _COPY = _action("copy", "copy", "The command line that does the same", "y")
 _EDGE = _action("edge", "as it is now", "Leave the earlier moment that is shown", "e")
 _BACK = _action("back", "back", "Back to what was shown before", "escape")
@@ -369,7 +369,9 @@ class ExperimentScreen(SteeringScreen):
         if self.view != "draft" or draft is None or draft.plan is None:
             self.console.say(CHOOSE_FIRST, "warning")
         else:
-            self.app.push_screen(LaunchPlanScreen(Reply(plan=draft.plan, launches=draft.launches)))
+            run = self.chosen_run
+            launches = tuple(launch for launch in draft.launches if launch.run == run)
+            self.app.push_screen(LaunchPlanScreen(Reply(plan=draft.plan, launches=launches)))
 
     def action_copy(self) -> None:
         draft, request = self._draft, self.plan.request
