@@ -118,7 +118,6 @@ class Draft:
                 ),
             ),
             concurrency=concurrency,
-            command="the console's Grid screen",
         )
 
     def _places_itself(self, layout: Layout, strategy: Strategy) -> bool:
