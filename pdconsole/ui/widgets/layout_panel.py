@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -61,6 +61,10 @@ class LayoutPanel(Vertical):
             super().__init__()
             self.text = text
 
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._on_its_way: list[str] = []  # typed, and not in any draft yet
+
     def compose(self) -> ComposeResult:
         with Horizontal(id="layout-line"):
             yield LayoutField()
@@ -79,10 +83,7 @@ class LayoutPanel(Vertical):
         return self.query_one(FeasibleList)
 
     def show(self, draft: Draft, trouble: str, keys: Mapping[str, str]) -> None:
-        field = self.field
-        if field.value != draft.text:
-            with field.prevent(Input.Changed):
-                field.value = draft.text
+        self._show_text(draft.text)
         size = size_text(draft)
         self.query_one("#layout-size", FrameLine).say([Piece(f"{size:>14} ", "muted")])
         self.query_one(Remarks).say(verdict_lines(draft, trouble))
@@ -91,7 +92,18 @@ class LayoutPanel(Vertical):
         layout = draft.placing.layout
         self.feasible.show(draft.room, layout.slug if layout is not None else "")
 
+    def _show_text(self, text: str) -> None:
+        """A draft made before the last keys must not take them back, nor move the cursor."""
+        if text in self._on_its_way:
+            del self._on_its_way[: self._on_its_way.index(text) + 1]
+        field = self.field
+        if not self._on_its_way and field.value != text:
+            with field.prevent(Input.Changed):
+                field.value = text
+                field.cursor_position = len(text)
+
     @on(Input.Changed, "#layout")
     def typed(self, event: Input.Changed) -> None:
         event.stop()
+        self._on_its_way.append(event.value)
         self.post_message(self.Typed(event.value))
