@@ -13,6 +13,7 @@ from pdconsole.model import events as ev
 from pdconsole.model.request import Call, Reply
 from pdconsole.model.survey import Checking
 from pdconsole.ui import runner_calls
+from pdconsole.ui.widgets.row_table import RowTable
 
 FOUND = (
     ev.CheckResult(node="node1", check="reachable", verdict="ok", value="vm", hard=True),
@@ -79,7 +80,7 @@ async def test_without_a_session_a_chosen_cluster_is_checked_until_all_is_known(
     runner: Runner, tmp_path: Path
 ) -> None:
     runner.answers["check"] = Reply(
-        checking=Checking(cluster="embedded", busy=True, results=FOUND[:1])
+        checking=Checking(cluster="embedded", busy=True, results=FOUND[1:])
     )
     async with opened_console(tmp_path) as case:
         await case.press("7")
@@ -99,6 +100,7 @@ async def test_without_a_session_a_chosen_cluster_is_checked_until_all_is_known(
         await case.pass_time(1.0)
         assert "more to come" not in case.text
         assert "5 ms" in case.text
+        assert case.app.screen.query_one(RowTable).cursor == 0
         asked = len(runner.calls)
         assert not runner.calls[-1].again
         await case.pass_time(1.0)

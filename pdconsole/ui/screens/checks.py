@@ -77,6 +77,7 @@ class ChecksScreen(ConsoleScreen):
         self._awaited: frozenset[str] = frozenset()
         self._awaited_until = 0.0
         self._question = 0
+        self._to_top = False  # rows of a cluster come out of order at first
         self._looked_at = 0.0
         self._shows_now = False
 
@@ -151,6 +152,8 @@ class ChecksScreen(ConsoleScreen):
         table = self.query_one(RowTable)
         table.show_rows(rows)
         table.show_order(column, descending)
+        if self._to_top and self._found is not None and not self._found.busy:
+            self._to_top, table.cursor = False, 0
         self.query_one("#counts", FrameLine).say(self._counts())
         self._tell_about()
 
@@ -294,6 +297,7 @@ class ChecksScreen(ConsoleScreen):
         def chosen(name: str | None) -> None:
             if name:
                 self._cluster, self._found, self._shows_now = name, None, True
+                self._to_top = True
                 self._ask_now(again=True)
 
         if self.is_current:
