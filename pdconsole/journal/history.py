@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -140,12 +140,13 @@ class History:
         """The series that there are, `worker/1/P1/running`: kind, whom it is about, column."""
         return self._series.keys()
 
-    def series(self, key: str, t0: float, t1: float, columns: int) -> SeriesView:
+    def series(self, keys: str | Sequence[str], t0: float, t1: float, columns: int) -> SeriesView:
         """A series of `keys` over t0 to t1; one that does not exist is all NaN.
 
-        With `*` for parts of the key all that match are taken as one: `point/*/*/ttft_p50`.
+        Several are taken as one; so are, with `*` for parts of the key (but the kind), all that
+        match: `point/*/*/ttft_p50`.
         """
-        return self._series.view(key, t0, t1, columns)
+        return self._series.view(keys, t0, t1, columns)
 
     def marks(self, t0: float, t1: float) -> tuple[Mark, ...]:
         """Those of t0 <= t <= t1, in their order."""

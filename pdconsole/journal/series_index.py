@@ -10,7 +10,7 @@ import math
 import os
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import repeat
 from pathlib import Path
 
@@ -75,6 +75,25 @@ class _Grid:
         return SeriesView(key, centres, self.low, self.high)
 
 
+class _Found:
+    """Numbers of many tables, to be put into a grid all at once."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[Numbers, Numbers, Numbers]] = []
+        self.rows: list[tuple[float, float]] = []  # t, value
+
+    def add(self, t: Numbers, low: Numbers, high: Numbers) -> None:
+        self._parts.append((t, low, high))
+
+    def put_into(self, grid: _Grid) -> None:
+        if self.rows:
+            t, values = np.array(self.rows).T
+            self._parts.append((t, values, values))
+        if self._parts:
+            t, low, high = (np.concatenate(part) for part in zip(*self._parts, strict=True))
+            grid.put(t, low, high)
+
+
 class _Block:
     """Some rows of one table, deflated, here or at an offset in the sidecar."""
 
@@ -117,6 +136,7 @@ class SeriesIndex:
         self.stored = 0  # seq of the last row in the sidecar
         self._path = path
         self._tables: dict[SeriesKey, _Table] = {}
+        self._of_kind: dict[str, list[SeriesKey]] = {}
         self._keys: tuple[str, ...] = ()
         # Equal lists of columns are held once.
         self._columns: dict[tuple[str, ...], dict[str, int]] = {}
@@ -137,13 +157,14 @@ class SeriesIndex:
         for head, start in block_heads(self._path, self._end):
             table = self._add(head, start)
             table.stored = head.seq
-            table.rows = [row for row in table.rows if row.seq > head.seq]
+            if table.rows and table.rows[0].seq <= head.seq:
+                table.rows = [row for row in table.rows if row.seq > head.seq]
             self.stored = max(self.stored, head.seq)
             self._end = start + head.bytes
 
     def add(self, row: SeriesRow) -> None:
         """Hold a row until the sidecar has it."""
-        table = self._tables.setdefault(row.key, _Table())
+        table = self._table(row.key)
         if row.seq <= table.stored:
             return
         table.rows.append(row)
@@ -160,9 +181,16 @@ class SeriesIndex:
         block = _Block(head, columns, where)
         if not head.low:
             block.low, block.high = extremes(self._numbers(block))
-        table = self._tables.setdefault(head.key, _Table())
+        table = self._table(head.key)
         table.blocks.append(block)
         table.names.update(zip(head.columns[2:], repeat(None)))
+        return table
+
+    def _table(self, key: SeriesKey) -> _Table:
+        table = self._tables.get(key)
+        if table is None:
+            table = self._tables[key] = _Table()
+            self._of_kind.setdefault(key[0], []).append(key)
         return table
 
     def keys(self) -> tuple[str, ...]:
@@ -176,14 +204,19 @@ class SeriesIndex:
             )
         return self._keys
 
-    def view(self, key: str, t0: float, t1: float, columns: int) -> SeriesView:
-        """The series `key` over t0 to t1; with `*` for parts of it all that match, as one."""
+    def view(self, keys: str | Sequence[str], t0: float, t1: float, columns: int) -> SeriesView:
+        """The series over t0 to t1; several, and all that match one with `*` for parts of its key
+        (but the kind), come as one."""
         grid = _Grid(t0, t1, columns)
-        *about, name = key.split("/")
-        for table in self._matching(tuple(about)):
-            if name in table.names:
-                self._put(table, name, grid)
-        return grid.view(key)
+        names = (keys,) if isinstance(keys, str) else keys
+        found = _Found()
+        for key in names:
+            *about, name = key.split("/")
+            for table in self._matching(tuple(about)):
+                if name in table.names:
+                    self._find(table, name, grid, found)
+        found.put_into(grid)
+        return grid.view(names[0] if len(names) == 1 else "")
 
     def _matching(self, about: SeriesKey) -> Iterator[_Table]:
         if ANY not in about:
@@ -191,31 +224,28 @@ class SeriesIndex:
             if table is not None:
                 yield table
             return
-        for key, table in self._tables.items():
+        for key in self._of_kind.get(about[0], ()):
             if len(key) == len(about) and all(
                 want in (have, ANY) for want, have in zip(about, key, strict=True)
             ):
-                yield table
+                yield self._tables[key]
 
-    def _put(self, table: _Table, name: str, grid: _Grid) -> None:
+    def _find(self, table: _Table, name: str, grid: _Grid, found: _Found) -> None:
         """Blocks that are short beside a column go there as a whole, others row by row."""
         first, last = table.extremes("t")
         inside = (last >= grid.begin) & (first < grid.end)
         short = inside & (last - first <= grid.width_s / 2)
         if short.any():
             low, high = table.extremes(name)
-            grid.put(first[short], low[short], high[short])
-            grid.put(last[short], low[short], high[short])
+            found.add(first[short], low[short], high[short])
+            found.add(last[short], low[short], high[short])
         for i in np.flatnonzero(inside & ~short):
             block = table.blocks[i]
             if name in block.columns:
                 numbers = self._numbers(block)
                 values = numbers[block.columns[name]]
-                grid.put(numbers[block.columns["t"]], values, values)
-        rows = [(row.t, row.values[name]) for row in table.rows if name in row.values]
-        if rows:
-            t, values = np.array(rows).T
-            grid.put(t, values, values)
+                found.add(numbers[block.columns["t"]], values, values)
+        found.rows += [(row.t, row.values[name]) for row in table.rows if name in row.values]
 
     def _numbers(self, block: _Block) -> Numbers:
         """A row of numbers for each column; the blocks that were used last are kept."""

@@ -32,14 +32,10 @@ def chart_lines(
 
 
 def _line(history: SessionHistory, source: Source, t0: float, t1: float, columns: int) -> Line:
-    views: list[Line] = [history.series(key, t0, t1, columns) for key in source.keys]
-    if len(views) == 1 and source.factor == 1.0:
-        return views[0]
-    # All were asked for alike, so their columns are the same.
-    low, high = views[0].low, views[0].high
-    for view in views[1:]:
-        low, high = np.fmin(low, view.low), np.fmax(high, view.high)
-    return Samples(views[0].t, low * source.factor, high * source.factor)
+    view: Line = history.series(source.keys, t0, t1, columns)
+    if source.factor == 1.0:
+        return view
+    return Samples(view.t, view.low * source.factor, view.high * source.factor)
 
 
 def current_values(lines: Mapping[str, Line], t: float) -> dict[str, float]:
