@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
+import msgspec
+
 from pdconsole.model.feasible import VllmRules, rules_for
 from pdconsole.model.grid import GeometryError, Grid
 from pdconsole.model.layout import Layout, ReplicaGroup, parse_layout
@@ -74,6 +76,12 @@ class Draft:
         found += self.placing.violations(self.rules, self.kv_heads)
         found += unreachable(self.survey.nodes, self.placing.assignments)
         return (*found, *self._network())
+
+    def _nodes_used(self) -> Survey:
+        """The survey of the nodes that replicas stand on: few, where there may be a thousand."""
+        used = {node for a in self.placing.assignments for node in a.nodes}
+        nodes = tuple(node for node in self.survey.nodes if node.name in used)
+        return msgspec.structs.replace(self.survey, nodes=nodes)
 
     def _network(self) -> Iterable[Violation]:
         network = self.chosen.network
