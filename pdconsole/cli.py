@@ -127,6 +127,7 @@ def main() -> None:
 @click.option("--with-optional", is_flag=True, help="The experiment's optional layouts too.")
 @click.option("--min-window", "min_window_s", type=float, help="Shortest window of a point, s.")
 @click.option("--ignore-checks", is_flag=True, help="Go on although a hard check failed; recorded.")
+@click.option("--no-validate", is_flag=True, help="Do not validate KV transfers; recorded.")
 @click.option("--resume", "resumed", metavar="SESSION", help="Go on where SESSION ended.")
 @click.option("--detach", is_flag=True, help="Return as soon as the runner has begun.")
 @click.option("--plain", is_flag=True, help="Plain lines, no progress bar.")

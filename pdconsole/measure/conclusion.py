@@ -15,6 +15,7 @@ from pdconsole.measure.outcome import finished_within, peaks, point_result
 from pdconsole.measure.prometheus import growth
 from pdconsole.measure.rows import request_rows
 from pdconsole.measure.scrape import Scrape
+from pdconsole.model.events import KvValidated
 from pdconsole.model.measurement import DriverFacts, PointMeasurement
 from pdconsole.model.plan import RunPlan
 from pdconsole.model.quality import Limits, quality_flags
@@ -42,6 +43,7 @@ class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
     closed: Scrape | None
     router_cores: int | None
     still_busy: tuple[str, ...] | None
+    validation: KvValidated | None = None
 
 
 def limits_of(thresholds: Thresholds) -> Limits:
@@ -87,6 +89,7 @@ def conclude(
         if c.policy.until_relative_ci is None
         else None,
         server=server,
+        validation=c.validation,
     )
     flags = quality_flags(evidence, c.limits)
     tokens_per_s, concurrent = peaks(rows, summary.t0_node, summary.t1_node)

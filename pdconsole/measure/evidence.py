@@ -21,7 +21,7 @@ from pdconsole.measure.sampling import (
     SIM_LATE_P99,
     first_total,
 )
-from pdconsole.model.events import PointResult
+from pdconsole.model.events import KvValidated, PointResult
 from pdconsole.model.measurement import RequestRow
 from pdconsole.model.quality import Evidence
 from pdconsole.model.workload import PointKind, Workload
@@ -49,6 +49,7 @@ def gather(
     workers: Sequence[Process],
     wanted_requests: int | None,
     server: ServerSide,
+    validation: KvValidated | None = None,
 ) -> Evidence:
     counted = [row for row in rows if row.in_window]
     names = {role: [w.name for w in workers if w.role == role] for role in ("prefill", "decode")}
@@ -89,6 +90,8 @@ def gather(
         simulated_late_ms=_simulated_late_ms(server),
         drained=None if server.still_busy is None else not server.still_busy,
         drain_detail="; ".join(server.still_busy or ()),
+        kv_verdict=validation.verdict if validation else None,
+        kv_finding=validation.message if validation else "",
     )
 
 

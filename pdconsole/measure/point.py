@@ -25,7 +25,15 @@ from pdconsole.measure.driver_watch import Control, DriverWatch, Ending
 from pdconsole.measure.errors import MeasureError
 from pdconsole.measure.rows import parse_gaps
 from pdconsole.measure.scrape import Scrape, scrape_all, scrape_worker
-from pdconsole.model.events import Event, Note, PointState, PointStatus, ProcessState, ProcessStatus
+from pdconsole.model.events import (
+    Event,
+    KvValidated,
+    Note,
+    PointState,
+    PointStatus,
+    ProcessState,
+    ProcessStatus,
+)
 from pdconsole.model.measurement import PointMeasurement
 from pdconsole.model.plan import RunPlan
 from pdconsole.model.workload import MeasurePolicy, Point
@@ -55,13 +63,15 @@ async def measure_point(
     feed: NewsFeed,
     control: Control,
     cores: Mapping[str, int] | None = None,
+    validation: KvValidated | None = None,
 ) -> PointMeasurement | None:
     """Measure one point of a deployment that serves.
 
     Emits its point.state (warmup, window, drain), ticks, requests and the driver's process.state;
     `done` and the result are the caller's to tell, when the files are written. None when an
     operator ended it: then its state is `skipped` after a skip, `pending` after a stop. `cores`
-    (node -> CPU cores) makes the router's CPU share known. Raises MeasureError, or RemoteError
+    (node -> CPU cores) makes the router's CPU share known; `validation` is what was found of the
+    deployment's KV transfers, where there are any. Raises MeasureError, or RemoteError
     when a node cannot be used; the driver is ended on every way out.
     """
     measuring = _Measuring(
@@ -77,6 +87,7 @@ async def measure_point(
         seed=prompt_seed(seed, point, attempt, run.workload),
         emit=emit,
         cores=cores or {},
+        validation=validation,
     )
     return await measuring.carry_out(feed, control)
 
@@ -97,6 +108,7 @@ class _Measuring:
     seed: str
     emit: Callable[[Event], None]
     cores: Mapping[str, int]
+    validation: KvValidated | None
 
     async def carry_out(self, feed: NewsFeed, control: Control) -> PointMeasurement | None:
         self._say_begun()
@@ -137,6 +149,7 @@ class _Measuring:
             closed=closed,
             router_cores=self.cores.get(self._router.node),
             still_busy=still_busy,
+            validation=self.validation,
         )
         # Sorting a million gaps takes its time; the connections go on meanwhile.
         return await asyncio.to_thread(conclude, log, parse_gaps(gaps), circumstances)

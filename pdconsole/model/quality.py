@@ -13,6 +13,8 @@ from typing import Literal
 
 import msgspec
 
+from pdconsole.model.events import Verdict
+
 Weight = Literal["info", "warn", "bad"]
 
 
@@ -62,6 +64,9 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     simulated_late_ms: float | None = None  # the worst worker's p99
     drained: bool | None = None
     drain_detail: str = ""
+    # of the validation of the KV that P hands to D; None: nothing is handed over
+    kv_verdict: Verdict | None = None
+    kv_finding: str = ""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -282,6 +287,13 @@ def _drain(e: Evidence, limits: Limits) -> Iterator[Flag]:
         yield Flag(name="not-drained", evidence=f"workers were not idle after the point{detail}")
 
 
+def _validation(e: Evidence, limits: Limits) -> Iterator[Flag]:
+    if e.kv_verdict == "fail":
+        yield Flag(name="kv-mismatch", evidence=e.kv_finding, weight="bad")
+    elif e.kv_verdict in ("warn", "unknown"):
+        yield Flag(name="not-validated", evidence=e.kv_finding)
+
+
 _RULES: tuple[Callable[[Evidence, Limits], Iterator[Flag]], ...] = (
     _errors,
     _window,
@@ -295,6 +307,7 @@ _RULES: tuple[Callable[[Evidence, Limits], Iterator[Flag]], ...] = (
     _router,
     _simulated,
     _drain,
+    _validation,
 )
 
 

@@ -46,6 +46,7 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     with_optional: bool = False  # the profile's optional runs too
     min_window_s: float | None = None
     ignore_checks: bool = False  # go on although a hard check failed; recorded
+    no_validate: bool = False  # measure without having validated the KV transfers; recorded
     command: str = ""  # the command line that asked, for the record
 
 

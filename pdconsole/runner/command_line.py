@@ -30,7 +30,7 @@ def _options(request: RunRequest) -> Iterator[str]:
         yield f"--request-rate={rate:g}"
     if request.min_window_s is not None:
         yield f"--min-window={request.min_window_s:g}"
-    for name in ("quick", "with_optional", "ignore_checks"):
+    for name in ("quick", "with_optional", "ignore_checks", "no_validate"):
         if getattr(request, name):
             yield f"--{name.replace('_', '-')}"
 

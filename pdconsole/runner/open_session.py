@@ -27,6 +27,7 @@ from pdconsole.remote.errors import RemoteError
 from pdconsole.remote.feed import NewsFeed
 from pdconsole.remote.values import Inventory, LinkChanged, News
 from pdconsole.runner.command_line import command_line
+from pdconsole.runner.kv_gate import KvGate
 from pdconsole.runner.nodes import SessionNodes, nodes_of
 from pdconsole.runner.plan_changes import PlanChanges
 from pdconsole.runner.plan_events import changed_event, is_recorded, opened_event
@@ -293,11 +294,28 @@ class OpenSession:
             feed=self._feed,
             recording=recording,
             steering=self._steering,
+            kv_gate=self._kv_gate(),
             results_root=self._results_root,
             gpu_sample_s=GPU_SAMPLE_S,
             nic_sample_s=NIC_SAMPLE_S,
         )
         return await self._runs(context, nodes)
+
+    def _kv_gate(self) -> KvGate:
+        return KvGate(
+            model=self._planned.model,
+            simulated=self._planned.cluster.simulated,
+            asked=not self._meta["request"].get("no_validate", False),
+            ignores_failure=self._ignore_checks,
+            seed=self._meta["seed"],
+            emit=self._emit,
+            record=self._record_validation,
+        )
+
+    def _record_validation(self, found: ev.KvValidated) -> None:
+        record = {name: v for name, v in msgspec.to_builtins(found).items() if name != "type"}
+        self._meta.setdefault("validations", {})[found.run] = record
+        self._directory.write_meta(self._meta)
 
     async def _runs(self, context: RunContext, nodes: SessionNodes) -> Ending:
         failed: list[str] = []

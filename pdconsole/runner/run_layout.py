@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -20,6 +20,7 @@ from pdconsole.remote.client import NodeClient
 from pdconsole.remote.errors import RemoteError
 from pdconsole.remote.feed import NewsFeed
 from pdconsole.results import ResultDirectory, RunFacts
+from pdconsole.runner.kv_gate import KvGate
 from pdconsole.runner.recording import Recording
 from pdconsole.runner.steering import Steering
 from pdconsole.runner.telemetry import metrics_name
@@ -50,6 +51,7 @@ class RunContext:
     feed: NewsFeed
     recording: Recording
     steering: Steering
+    kv_gate: KvGate
     results_root: Path
     gpu_sample_s: float
     nic_sample_s: float
@@ -71,6 +73,7 @@ class LayoutRun:
         self._attempts = dict(attempts or {})
         self._emit = context.recording.emit
         self._results: ResultDirectory | None = None  # made when there is something to put in
+        self._validation: ev.KvValidated | None = None
 
     async def carry_out(self) -> RunOutcome:
         """Every way out takes the deployment down. Failures that name their cause end this run
@@ -105,6 +108,8 @@ class LayoutRun:
                 return self._unwanted()
             await self._watch(plan)
             self._state("ready")
+            if not await self._validated(plan):
+                return self._unwanted()
             return await self._points(plan)
         finally:
             self._state("stopping")
@@ -121,18 +126,39 @@ class LayoutRun:
                 log_offset=lambda p: self._c.recording.log_offset(p.node, plan.token(p)),
             )
         )
+        return await self._wanted_to_the_end(starting)
+
+    async def _validated(self, plan: DeploymentPlan) -> bool:
+        """False when an operator no longer wants the layout before it is known.
+
+        Raises MeasureError when the KV is found to be wrong.
+        """
+        if all(point.id in self._done for point in self._run.points):
+            return True
+        gate, network = self._c.kv_gate, self._c.networks[self._run.network]
+        validating = asyncio.ensure_future(gate.validated(self._run, plan, self._c.nodes, network))
+        if not await self._wanted_to_the_end(validating):
+            return False
+        self._validation = validating.result()
+        refused = gate.refusal(self._validation)
+        if refused:
+            raise MeasureError(refused)
+        return True
+
+    async def _wanted_to_the_end(self, work: asyncio.Future[Any]) -> bool:
+        """Whether it is done; otherwise it was cancelled, and has undone what it began."""
         unwanted = asyncio.ensure_future(self._c.steering.until_layout_is_unwanted())
         try:
-            await asyncio.wait((starting, unwanted), return_when=asyncio.FIRST_COMPLETED)
-            if starting.done():
-                await starting
+            await asyncio.wait((work, unwanted), return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                await work
                 return True
             return False
         finally:
             unwanted.cancel()
-            if not starting.done():
-                starting.cancel()  # it undoes what it began
-                await asyncio.wait((starting,))
+            if not work.done():
+                work.cancel()
+                await asyncio.wait((work,))
 
     def _unwanted(self) -> tuple[RunOutcome, str]:
         if self._c.steering.stop_requested.is_set():
@@ -211,6 +237,7 @@ class LayoutRun:
                 feed=self._c.feed,
                 control=self._c.steering,
                 cores=self._c.cores,
+                validation=self._validation,
             )
         except MeasureError as e:
             self._point_state(point, "failed", str(e), attempt)

@@ -134,6 +134,10 @@ class EventLines:
                 run = state.run(event.run)
                 name = run_name(state, run) if run else event.run
                 yield f"{name}: {event.status}" + _after(", ", event.message)
+            case ev.KvValidated():
+                yield f"  KV validation {event.verdict}: {printable(event.message)}"
+                if event.smallest_caught:
+                    yield f"    smallest corruption caught: {event.smallest_caught}"
             case ev.ProcessState():
                 yield from self._process(event)
             case ev.PointState():
