@@ -4,6 +4,7 @@ session is carried out and in replay."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from pdconsole.ui.session_source import SessionHistory
 
 CURSOR_FOLLOWS_S = 0.1
+AT_ONCE_S = 0.03
 SAMPLED_EVERY_S = 0.9  # ticks and workers' samples come once a second
 SAMPLE_GAP_S = 3.0  # lines are joined over less than this
 
@@ -242,11 +244,11 @@ class LiveScreen(DetailScreen):
         self._drawn_for, self._drawn_t = (drawn_for, badges), t
         self._plan(history, state, t0, t1)
         drawing = self._drawing = self._draw(history, t, (t0, t1), columns, badges)
-        if self.console.at_leisure:
-            self._draw_on(drawing)
-        else:
-            for _ in drawing:
-                pass
+        # What a key asked for is shown whole, unless that takes long.
+        until = 0.0 if self.console.at_leisure else perf_counter() + AT_ONCE_S
+        while perf_counter() < until and next(drawing, self) is None:
+            pass
+        self._draw_on(drawing)
 
     def _draw_on(self, drawing: Iterator[None]) -> None:
         """One chart, then what keys are waiting, then the next; until newer ones are drawn."""
