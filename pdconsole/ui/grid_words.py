@@ -84,8 +84,7 @@ def _about_cluster(survey: Survey) -> list[list[Piece]]:
     return [
         [link, Piece(f" {gpus}{busy} ", "muted"), *simulated],
         [link, *simulated],
-        [link],
-        [Piece(f"{mark} {up}/{total} ", role)],
+        [Piece(f"{mark} {up}/{total} ", role), *simulated],
     ]
 
 
