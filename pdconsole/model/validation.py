@@ -18,6 +18,7 @@ import msgspec
 
 from pdconsole.model.events import Verdict
 
+CHECK = "kv-validation"  # its name among the checks
 OUTPUT_TOKENS = 32
 # Of the prompts, tokens. No multiples of a block: it takes a last block that is partly filled to
 # see two blocks swapped, because full attention does not mind the order of whole ones (keys carry
@@ -261,7 +262,9 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
     prompts: int
     equal: int  # prompts whose output tokens are the same
-    deviation: float  # the worst mean of a prompt, over the tokens before they part
+    # The worst mean of a prompt, of log-probabilities up to where the tokens part; there each
+    # side's own choice counts, which a near tie leaves equally likely.
+    deviation: float
 
 
 def compare(ours: Iterable[Case], theirs: Iterable[Case]) -> Difference | None:
@@ -276,8 +279,8 @@ def compare(ours: Iterable[Case], theirs: Iterable[Case]) -> Difference | None:
         while same < len(one.tokens) and one.tokens[: same + 1] == two.tokens[: same + 1]:
             same += 1
         equal += same == len(one.tokens)
-        gaps = [abs(a - b) for a, b in zip(one.own[:same], two.own[:same], strict=True)]
-        means.append(sum(gaps) / same if same else float("inf"))
+        pairs = list(zip(one.own, two.own, strict=True))[: same + 1]
+        means.append(sum(abs(a - b) for a, b in pairs) / len(pairs))
     if not means:
         return None
     return Difference(prompts=len(means), equal=equal, deviation=max(means))

@@ -10,12 +10,11 @@ import msgspec
 from pdconsole.measure.validation import try_transfers
 from pdconsole.model import events as ev
 from pdconsole.model.plan import RunPlan
-from pdconsole.model.validation import Case, Judgement, compare, judge
+from pdconsole.model.validation import CHECK, Case, Judgement, compare, judge
 from pdconsole.profiles.schema import ModelProfile, NetworkProfile
 from pdconsole.remote.client import NodeClient
 from pdconsole.serving.plan import DeploymentPlan
 
-CHECK = "kv-validation"
 SIMULATED = "simulated: nothing to validate"
 NOT_ASKED = "not validated, as asked for by --no-validate"
 

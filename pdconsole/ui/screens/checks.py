@@ -12,6 +12,7 @@ from pdconsole.model.events import CheckResult
 from pdconsole.model.request import Call, Reply
 from pdconsole.model.state import State
 from pdconsole.model.survey import Checking
+from pdconsole.model.validation import CHECK as ONCE
 from pdconsole.profiles import ProfileError
 from pdconsole.ui.actions import Action
 from pdconsole.ui.chosen_profiles import ProfileEntry, read_entries
@@ -216,11 +217,14 @@ class ChecksScreen(ConsoleScreen):
         check = self.current
         if check is None:
             self.console.say("no check is chosen; R runs them all", "warning")
+        elif check.check == ONCE and not self._now:
+            self.console.say("done once a deployment; `pdconsole validate` does it anew", "warning")
         else:
             self._again(check.node, check.check, frozenset({_key(check)}))
 
     def action_again_all(self) -> None:
-        self._again("", "", frozenset(map(_key, self._checks)))
+        keys = (_key(check) for check in self._checks if check.check != ONCE)
+        self._again("", "", frozenset(keys))
 
     def _again(self, node: str, check: str, keys: frozenset[str]) -> None:
         opened = self.console.opened
