@@ -254,6 +254,23 @@ class ConsoleApp(App[None]):
             pieces.append(Piece("  esc", "muted", "app.dismiss"))
         return pieces
 
+    async def on_event(self, event: events.Event) -> None:
+        """Keys of a box in the order they were typed.
+
+        Characters go straight into the box, where a backspace would climb through all that is
+        around it first, and take away what was typed after it.
+        """
+        if (
+            isinstance(event, events.Key)
+            and not event.is_forwarded
+            and isinstance(box := self.focused, Input)
+            and event.key in box._bindings.key_to_bindings
+        ):
+            if not await self._check_bindings(event.key, priority=True):
+                box.call_later(self._check_bindings, event.key)
+            return
+        await super().on_event(event)
+
     def on_key(self, event: events.Key) -> None:
         """Typing is quicker than the focus: what was on its way to another part is text too.
 
