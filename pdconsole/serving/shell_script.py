@@ -138,9 +138,15 @@ def _home_aware(words: Sequence[str]) -> str:
 
 _FUNCTIONS = r"""# start NODE NAME COMMAND...: in the background, in a process group of its own
 start() {
-  local node=$1 name=$2 command
+  local node=$1 name=$2 word command=''
   shift 2
-  printf -v command '%q ' "$@"
+  for word in "$@"; do
+    case $word in  # a path under the home of the node, not of this machine
+      \~/*) printf -v word "\"\$HOME\"/%q" "${word#\~/}" ;;
+      *) printf -v word '%q' "$word" ;;
+    esac
+    command+="$word "
+  done
   echo "$(date +%T) start $name on $node"
   on "$node" "mkdir -p $FOLDER/$RUN && cd $FOLDER/$RUN &&
     { setsid $command > $name.log 2>&1 < /dev/null & echo \$! > $name.pid; }" < /dev/null

@@ -12,11 +12,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from serving_cases import P5, SESSION, placed, planned, run_of
+from serving_cases import MODEL, P5, SESSION, placed, planned, run_of
 
 from pdconsole.model.plan import ExperimentPlan, RunPlan
 from pdconsole.model.workload import MeasurePolicy
-from pdconsole.profiles.schema import ClusterProfile
+from pdconsole.profiles.schema import ClusterProfile, ModelProfile
 from pdconsole.remote.values import SshTarget
 from pdconsole.serving.errors import ServingError
 from pdconsole.serving.shell_script import DrivenPoint, ScriptedRun, export_sh, ssh_words
@@ -31,12 +31,14 @@ TARGETS = {
 }
 
 
-def scripted(run: RunPlan, cluster: ClusterProfile = P5) -> ScriptedRun:
+def scripted(
+    run: RunPlan, cluster: ClusterProfile = P5, model: ModelProfile = MODEL
+) -> ScriptedRun:
     points = tuple(
         DrivenPoint(p.id, json.dumps({"protocol": 1, "seed": "it's a seed", "point": p.id}))
         for p in run.points
     )
-    return ScriptedRun(run, planned(run, cluster=cluster), points)
+    return ScriptedRun(run, planned(run, cluster=cluster, model=model), points)
 
 
 def script_of(*runs: ScriptedRun, targets: dict[str, SshTarget] | None = None) -> str:
@@ -109,20 +111,33 @@ def test_a_node_without_a_target_is_named() -> None:
 def test_it_starts_drives_and_stops(tmp_path: Path, broken: bool) -> None:
     """With an `ssh` that runs the command here, stub servers, and a stub of the load driver."""
     programs = tmp_path / "bin"
-    write(programs / "ssh", 'cd "$HOME" && exec sh -c "${@: -1}"')
+    write(programs / "ssh", 'export HOME="$NODE_HOME" && cd && exec sh -c "${@: -1}"')
     serve = f"exec {sys.executable} {STUB}"
-    write(programs / "vllm", "echo out of luck; exit 3" if broken else f'shift 2; {serve} "$@"')
+    home = tmp_path / "home"
+    home.mkdir()
+    write(
+        home / "my engine" / "vllm",
+        "echo out of luck; exit 3"
+        if broken
+        else f'[ "$2" = "$HOME/model" ] || exit 4; shift 2; {serve} "$@"',
+    )
     write(programs / "vllm-router", f'{serve} "$@"')
     (tmp_path / "pdconsole-agent.pyz").write_text(
         "import sys\nprint('drove', sys.argv[1], open(sys.argv[2]).read().strip())\n"
     )
-    cluster = on_loopback()
+    # Paths that begin with ~/ are the node's: here, another home than the script's own.
+    cluster = on_loopback(engine={"vllm": ["~/my engine/vllm", "serve"], "version": "0.33.0"})
+    model = MODEL.model_copy(update={"source": "~/model"})
     run = run_of(placed("2xTP4", cluster=cluster))
     file = tmp_path / "sweep.sh"
-    file.write_text(script_of(scripted(run, cluster), targets={"p5-a": SshTarget(node="p5-a")}))
-    home = tmp_path / "home"
-    home.mkdir()
-    environment = {"PATH": f"{programs}:{os.environ['PATH']}", "HOME": str(home)}
+    file.write_text(
+        script_of(scripted(run, cluster, model), targets={"p5-a": SshTarget(node="p5-a")})
+    )
+    environment = {
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "HOME": "/nowhere",
+        "NODE_HOME": str(home),
+    }
     done = subprocess.run(
         ["bash", file], env=environment, capture_output=True, text=True, timeout=60
     )
@@ -155,6 +170,6 @@ def write(path: Path, body: str) -> None:
     path.chmod(0o755)
 
 
-def on_loopback() -> ClusterProfile:
-    nodes = [node.model_copy(update={"address": ADDRESS}) for node in P5.nodes[:1]]
-    return P5.model_copy(update={"nodes": nodes})
+def on_loopback(**fields: object) -> ClusterProfile:
+    nodes = [{**node.model_dump(), "address": ADDRESS} for node in P5.nodes[:1]]
+    return ClusterProfile.model_validate({**P5.model_dump(), "nodes": nodes, **fields})
