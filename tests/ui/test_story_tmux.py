@@ -99,7 +99,9 @@ def test_place_launch_watch_lose_the_terminal_attach_stop_and_replay(
     assert "Takes GPUs 0-7 of node1" in asked
     one.press("C-u")
     one.type("4 8")
+    one.wait_for("concurrency   4 8  ")
     one.press("Enter")
+    one.wait_for("LIVE")
 
     opened = console.wait_for(lambda events: [e for e in events if isinstance(e, ev.SessionOpened)])
     assert [(run.layout, run.points) for run in opened[0].runs] == [
