@@ -44,6 +44,7 @@ class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
     router_cores: int | None
     still_busy: tuple[str, ...] | None
     validation: KvValidated | None = None
+    complaint: str = ""  # of a replica, where requests failed
 
 
 def limits_of(thresholds: Thresholds) -> Limits:
@@ -90,6 +91,7 @@ def conclude(
         else None,
         server=server,
         validation=c.validation,
+        complaint=c.complaint,
     )
     flags = quality_flags(evidence, c.limits)
     tokens_per_s, concurrent = peaks(rows, summary.t0_node, summary.t1_node)

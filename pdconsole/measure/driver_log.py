@@ -74,6 +74,10 @@ class DriverLog:
         self.summary: Summary | None = None
         self.fatal = ""
 
+    @property
+    def failed_requests(self) -> bool:
+        return any(request.error for request in self.requests)
+
     def take(self, line: bytes) -> Iterator[Event]:
         """The events that one line makes. Kinds that this version does not know are passed over.
 

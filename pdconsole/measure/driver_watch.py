@@ -14,6 +14,8 @@ from pdconsole.model.events import Event
 from pdconsole.remote.client import NodeClient
 from pdconsole.remote.errors import RemoteError
 from pdconsole.remote.values import LinkChanged, News, ProcessChanged, ProcessInfo, Records
+from pdconsole.serving.failures_at_work import complaint
+from pdconsole.serving.startup_failures import diagnose
 
 # A driver ticks once a second; before its first tick it may prime caches or warm pairs.
 SILENT_S = 60.0
@@ -61,6 +63,7 @@ class DriverWatch:
         self._heard_at = 0.0
         self._lost_since: dict[str, float] = {}
         self.failed = False
+        self.dead = False  # a process of the deployment is, and that was told
         self.given_up = ""  # the node whose lease ran out
 
     async def until_over(self, news: asyncio.Queue[News], control: Control) -> Ending:
@@ -191,11 +194,14 @@ class DriverWatch:
         return None
 
     def _death(self, info: ProcessInfo) -> str:
+        self.dead = True
         member = self._members[info.token]
+        cause = complaint(info.last_log) or diagnose(info.last_log, info.exit_code)
+        why = f": {cause.what}. Next: {cause.advice}" if cause.what else ""
         what = "the router" if member.role == "router" else member.name
         return (
             f"Point {self._point}: {what} on {member.node} {_how(info)} in the middle of it"
-            f"{_last_lines(info)}"
+            f"{why}{_last_lines(info)}"
         )
 
 

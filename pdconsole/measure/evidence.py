@@ -50,6 +50,7 @@ def gather(
     wanted_requests: int | None,
     server: ServerSide,
     validation: KvValidated | None = None,
+    complaint: str = "",
 ) -> Evidence:
     counted = [row for row in rows if row.in_window]
     names = {role: [w.name for w in workers if w.role == role] for role in ("prefill", "decode")}
@@ -61,7 +62,7 @@ def gather(
     return Evidence(
         completed=result.completed,
         errors=result.errors,
-        first_error=next((r.error for r in rows if r.phase == "window" and r.error), ""),
+        first_error=_first_error(rows, complaint),
         wanted_requests=wanted_requests,
         input_len=workload.input_len,
         output_len=output_len(workload),
@@ -93,6 +94,12 @@ def gather(
         kv_verdict=validation.verdict if validation else None,
         kv_finding=validation.message if validation else "",
     )
+
+
+def _first_error(rows: Sequence[RequestRow], complaint: str) -> str:
+    """What the client got, and what a replica logged of it."""
+    said = next((row.error for row in rows if row.phase == "window" and row.error), "")
+    return f"{said}; {complaint}" if said and complaint else said
 
 
 def _simulated_late_ms(server: ServerSide) -> float | None:

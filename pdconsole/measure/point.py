@@ -42,6 +42,7 @@ from pdconsole.remote.client import NodeClient
 from pdconsole.remote.errors import RemoteError
 from pdconsole.remote.feed import NewsFeed
 from pdconsole.remote.values import ProcessSpec
+from pdconsole.serving.complaints import Complaints
 
 DRIVER_GRACE_S = 5.0
 READ_BYTES = 1 << 20
@@ -122,11 +123,16 @@ class _Measuring:
         with feed.subscribe() as news:
             watch = self._watch(log)
             try:
+                await self._complaints.listen()
                 await self._start_driver()
                 ending = await watch.until_over(news, control)
                 if ending == "finished":
                     gaps = await self._read_gaps()
                     opened, closed = await watch.scrapes()
+            except MeasureError as e:
+                if watch.dead:  # its own words are told
+                    raise
+                raise MeasureError(_also(str(e), await self._complaints.heard())) from e
             finally:
                 await _carried_through(self._end_driver(watch))
         still_busy = await self._drain(before, control.stop_requested)
@@ -134,6 +140,7 @@ class _Measuring:
             self._say_ended(ending)
             return None
         self._warn_of(opened, closed)
+        complaint = await self._complaints.heard() if log.failed_requests else ""
         circumstances = Circumstances(
             run=self.run,
             point=self.point,
@@ -150,6 +157,7 @@ class _Measuring:
             router_cores=self.cores.get(self._router.node),
             still_busy=still_busy,
             validation=self.validation,
+            complaint=complaint,
         )
         # Sorting a million gaps takes its time; the connections go on meanwhile.
         return await asyncio.to_thread(conclude, log, parse_gaps(gaps), circumstances)
@@ -176,6 +184,10 @@ class _Measuring:
     @property
     def _router(self) -> Process:
         return next(p for p in self.deployment.processes if p.role == "router")
+
+    @cached_property
+    def _complaints(self) -> Complaints:
+        return Complaints(self.deployment.processes, self.nodes, self._token_of)
 
     def _token_of(self, process: str) -> str:
         return f"{self.session}/{self.run.id}/{process}"
@@ -339,6 +351,10 @@ class _Measuring:
 
     def _note(self, message: str, subject: str) -> None:
         self.emit(Note(level="warning", message=message, subject=subject))
+
+
+def _also(sentence: str, more: str) -> str:
+    return f"{sentence.rstrip('.')}. {more}" if more else sentence
 
 
 async def _carried_through(work: Coroutine[object, object, None]) -> None:

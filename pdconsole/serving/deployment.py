@@ -10,9 +10,9 @@ from pdconsole.model.events import Event
 from pdconsole.remote.errors import RemoteError
 from pdconsole.remote.values import ProcessInfo
 from pdconsole.serving.errors import DeploymentError, ServingError
+from pdconsole.serving.log_words import log_lines
 from pdconsole.serving.plan import DeploymentPlan, PlannedProcess
 from pdconsole.serving.startup import Emit, Pace, Startup, answers_health, outcomes, process_state
-from pdconsole.serving.startup_failures import log_lines
 
 if TYPE_CHECKING:
     from pdconsole.remote.client import NodeClient

@@ -10,6 +10,7 @@ import msgspec
 
 from pdconsole.profiles.schema import ModelProfile
 from pdconsole.remote.errors import RemoteError
+from pdconsole.serving.complaints import complaints_of
 from pdconsole.serving.errors import DeploymentError
 from pdconsole.serving.plan import DeploymentPlan
 
@@ -70,6 +71,8 @@ async def smoke(
             "ignore_eos": True,
         }
     )
+    complaints = complaints_of(plan, nodes)
+    await complaints.listen()
     try:
         reply = await nodes[router.node].http(
             "POST",
@@ -82,7 +85,8 @@ async def smoke(
         raise _failed(plan, str(error)) from error
     if reply.status != 200:
         said = reply.body.decode(errors="replace").strip()[:300]
-        raise _failed(plan, f"The router answered {reply.status}: {said}")
+        why = await complaints.heard()
+        raise _failed(plan, f"The router answered {reply.status}: {said}. {why}".strip())
     try:
         completion = msgspec.json.decode(reply.body, type=_Completion)
     except msgspec.DecodeError as error:

@@ -12,8 +12,9 @@ from pdconsole.model.events import Event, ProcessState, ProcessStatus
 from pdconsole.remote.errors import RemoteError
 from pdconsole.remote.values import ProcessInfo
 from pdconsole.serving.errors import DeploymentError
+from pdconsole.serving.log_words import Diagnosis, log_lines
 from pdconsole.serving.plan import PLAN_FILE, DeploymentPlan, PlannedProcess
-from pdconsole.serving.startup_failures import diagnose, log_lines
+from pdconsole.serving.startup_failures import diagnose, stuck
 
 if TYPE_CHECKING:
     from pdconsole.remote.client import NodeClient
@@ -146,6 +147,9 @@ class Startup:
                 info = by_token.get(self._plan.token(process))
                 if info is None or info.state != "running":
                     await self._report_dead(process, info)
+                elif process.name not in self._ready and (cause := stuck(info.last_log)):
+                    lines = log_lines(info.last_log, SHOWN_LINES)
+                    self._report(process, "cannot come up", cause, lines)
                 else:
                     self._show_progress(process, info)
 
@@ -172,6 +176,11 @@ class Startup:
         exit_code = None if info is None else info.exit_code
         cause = diagnose(log, exit_code)
         how = "ended" if exit_code is None else f"ended with exit code {exit_code}"
+        self._report(process, f"{how} during start-up", cause, log_lines(log, SHOWN_LINES))
+
+    def _report(
+        self, process: PlannedProcess, how: str, cause: Diagnosis, lines: tuple[str, ...]
+    ) -> NoReturn:
         why = f": {cause.what}" if cause.what else ""
         said = f" It said: {cause.line}" if cause.line else ""
         advice = cause.advice or (
@@ -179,8 +188,8 @@ class Startup:
         )
         self._fail(
             process,
-            f"{process.name} on {process.node} {how} during start-up{why}. Next: {advice}.{said}",
-            log_lines(log, SHOWN_LINES),
+            f"{process.name} on {process.node} {how}{why}. Next: {advice}.{said}",
+            lines,
         )
 
     async def _tail(self, process: PlannedProcess, info: ProcessInfo) -> str:

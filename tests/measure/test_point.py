@@ -114,7 +114,9 @@ async def test_a_dead_worker_is_named_with_its_last_lines():
     bench = Bench(script)
     message = await bench.fail()
     assert message == (
-        "Point conc2: D1 on b was killed by signal 9 in the middle of it;"
+        "Point conc2: D1 on b was killed by signal 9 in the middle of it: GPU memory ran out. Next:"
+        " take a larger TP, lower gpu-memory-utilization or max_model_len in the model profile, and"
+        " see that nobody else uses the GPU (nvidia-smi);"
         " its last lines: loading / CUDA error: out of memory"
     )
     assert bench.nodes["a"].stopped == [DRIVER]

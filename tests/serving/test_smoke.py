@@ -8,7 +8,7 @@ import pytest
 from serving_cases import MODEL, placed, planned, run_of
 
 from pdconsole.remote.errors import RemoteError
-from pdconsole.remote.values import HttpReply
+from pdconsole.remote.values import HttpReply, ProcessInfo
 from pdconsole.serving.errors import DeploymentError
 from pdconsole.serving.smoke import smoke
 
@@ -24,8 +24,11 @@ class Answering:
         assert (method, url) == ("POST", "http://10.0.0.11:8000/v1/completions")
         return self._reply
 
+    async def processes(self) -> list[ProcessInfo]:
+        return []
 
-class Refusing:
+
+class Refusing(Answering):
     async def http(self, method: str, url: str, **_: object) -> HttpReply:
         raise RemoteError("p5-a", "http", "connection refused")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pdconsole.serving.startup_failures import diagnose, log_lines
+from pdconsole.serving.log_words import log_lines
+from pdconsole.serving.startup_failures import diagnose
 
 CASES = {
     "vllm serve: error: unrecognized arguments: --enable-warp": "does not know the flag --enable-w",
