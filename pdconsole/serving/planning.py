@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import ip_address
 
 from pdconsole.model.feasible import rules_for
 from pdconsole.model.placement import Assignment
@@ -123,6 +124,9 @@ def _check(
     if reason:
         raise ServingError(f"Layout {run.placement.layout} cannot be served: {reason}")
     _check_reach(run, cluster, network)
+    if not cluster.simulated:
+        _check_side_channels(run, cluster)
+        _check_model_path(run, cluster, model)
 
 
 def _check_reach(run: RunPlan, cluster: ClusterProfile, network: NetworkProfile) -> None:
@@ -139,6 +143,44 @@ def _check_reach(run: RunPlan, cluster: ClusterProfile, network: NetworkProfile)
             raise ServingError(
                 f"Network {network.name} joins different nodes, but {p.replica} and {d.replica} "
                 f"are both on {p_node}; place the run with spread, or choose another network"
+            )
+
+
+def _check_side_channels(run: RunPlan, cluster: ClusterProfile) -> None:
+    """D dials P's side channel at the address of P's node."""
+    if cluster.fabric == "loopback":
+        return
+    for p, d in _pairs(run):
+        node = _node(cluster, p.slots[0].node)
+        if d.slots[0].node != node.name and _is_loopback(node.dial_address):
+            raise ServingError(
+                f"{d.replica} on {d.slots[0].node} would look for {p.replica}'s KV at "
+                f"{node.dial_address}, which is its own node: set `address` of node {node.name} in "
+                f"cluster {cluster.name} to what the other nodes reach it at"
+            )
+
+
+def _is_loopback(address: str) -> bool:
+    if address == "localhost" or address.startswith("localhost."):
+        return True
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_model_path(run: RunPlan, cluster: ClusterProfile, model: ModelProfile) -> None:
+    """P and D refuse each other's KV unless they were given one path; ~ is one for each user."""
+    if not model.source.startswith("~"):
+        return
+    for p, d in _pairs(run):
+        p_node, d_node = (_node(cluster, a.slots[0].node) for a in (p, d))
+        if p_node.user and d_node.user and p_node.user != d_node.user:
+            raise ServingError(
+                f"Source {model.source} of model {model.name} is another path for "
+                f"{p_node.user} on {p_node.name} ({p.replica}) than for {d_node.user} on "
+                f"{d_node.name} ({d.replica}), and P and D compare it; put the model at one path "
+                "on both and write it without ~"
             )
 
 

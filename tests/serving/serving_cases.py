@@ -29,9 +29,13 @@ def placed(layout: str, strategy: Strategy = "pack", cluster: ClusterProfile = P
 
 
 def run_of(
-    placement: Placement, network: str = "cuda-ipc", mode: Mode = "mixed", run_id: str = "1"
+    placement: Placement,
+    network: str = "cuda-ipc",
+    mode: Mode = "mixed",
+    run_id: str = "1",
+    workload_name: str = "itl5000-otl250",
 ) -> RunPlan:
-    workload = PROFILES.workload("itl5000-otl250").workload(mode)
+    workload = PROFILES.workload(workload_name).workload(mode)
     slug = placement.layout.slug
     return RunPlan(
         id=run_id,

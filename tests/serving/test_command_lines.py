@@ -39,6 +39,7 @@ CASES = (
     ("1xtpep4-1xtpep4", "pack", "cuda-ipc"),
     *((layout, "pack", "cuda-ipc") for layout in ("8xTP1", "4xTP2", "2xTP4")),
 )
+CPU_LAYOUTS = ("1P-TP1+1D-TP1", "1xTP1")
 
 
 def told(plan: DeploymentPlan) -> str:
@@ -63,7 +64,20 @@ def test_command_lines_are_as_in_the_goldens(
     version_refuses = rules_for(version).layout_refusal(placement.layout, MODEL.kv_heads)
     assert not version_refuses
     text = told(planned(run_of(placement, network), version=version))
-    golden = GOLDENS / version / f"{placement.layout.slug}_{strategy}-{network}.txt"
+    assert_golden(f"{version}/{placement.layout.slug}_{strategy}-{network}.txt", text)
+
+
+@pytest.mark.parametrize("layout", CPU_LAYOUTS)
+def test_command_lines_on_a_cpu_are_as_in_the_goldens(layout: str) -> None:
+    cluster, model = PROFILES.cluster("local-cpu"), PROFILES.model("tiny")
+    placement = placed(layout, cluster=cluster)
+    run = run_of(placement, "shm", workload_name="itl300-otl16")
+    text = told(planned(run, cluster=cluster, model=model))
+    assert_golden(f"0.33.0/{placement.layout.slug}_pack-shm.txt", text)
+
+
+def assert_golden(name: str, text: str) -> None:
+    golden = GOLDENS / name
     if os.environ.get("PDCONSOLE_WRITE_GOLDENS"):
         golden.parent.mkdir(parents=True, exist_ok=True)
         golden.write_text(text)
@@ -72,8 +86,9 @@ def test_command_lines_are_as_in_the_goldens(
 
 def test_no_golden_is_left_over() -> None:
     names = {f"{placed(layout).layout.slug}_{where}-{net}.txt" for layout, where, net in CASES}
+    on_cpu = {f"0.33.0/{placed(layout).layout.slug}_pack-shm.txt" for layout in CPU_LAYOUTS}
     found = {path.relative_to(GOLDENS).as_posix() for path in GOLDENS.rglob("*.txt")}
-    assert found == {f"{version}/{name}" for version, name in product(VERSIONS, names)}
+    assert found == on_cpu | {f"{version}/{name}" for version, name in product(VERSIONS, names)}
 
 
 def layouts_that_fit() -> list[str]:

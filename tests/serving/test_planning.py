@@ -107,6 +107,28 @@ def test_a_profile_may_not_set_what_the_placement_decides() -> None:
     assert "CUDA_VISIBLE_DEVICES is set in the env" in refusal("4xTP2", cluster=cluster)
 
 
+def nodes_with(*changes: dict[str, object]) -> list[dict[str, object]]:
+    return [{**n.model_dump(), **c} for n, c in zip(P5.nodes, changes, strict=True)]
+
+
+def test_a_side_channel_on_loopback_is_refused_across_nodes() -> None:
+    cluster = with_fields(nodes=nodes_with({"address": "127.0.0.1"}, {}))
+    said = refusal("1P-TP4+1D-TP4", "spread", "srd", cluster=cluster)
+    assert "D1 on p5-b would look for P1's KV at 127.0.0.1, which is its own node" in said
+    assert "set `address` of node p5-a in cluster p5-2node" in said
+    planned(run_of(placed("2P-TP2+2D-TP2")), cluster=cluster)  # within one node it is fine
+    one_machine = with_fields(fabric="loopback", nodes=nodes_with({"address": "127.0.0.1"}, {}))
+    planned(run_of(placed("1P-TP4+1D-TP4", "spread"), "srd"), cluster=one_machine)
+
+
+def test_a_model_path_that_two_users_expand_differently_is_refused() -> None:
+    cluster = with_fields(nodes=nodes_with({"user": "ann"}, {"user": "bob"}))
+    model = MODEL.model_copy(update={"source": "~/models/gpt-oss"})
+    said = refusal("1P-TP4+1D-TP4", "spread", "srd", cluster=cluster, model=model)
+    assert "another path for ann on p5-a (P1) than for bob on p5-b (D1)" in said
+    planned(run_of(placed("4xTP4"), "srd"), cluster=cluster, model=model)
+
+
 def test_ports_too_close_to_each_other_are_named() -> None:
     cluster = with_fields(ports={"worker": 8100, "side_channel": 8098})
     said = refusal("4P-TP1+2D-TP2", cluster=cluster)
