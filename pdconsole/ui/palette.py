@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from textual.await_complete import AwaitComplete
 from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
 from textual.widgets import Input
 
@@ -17,11 +18,14 @@ if TYPE_CHECKING:
 
 
 class ActionPalette(CommandPalette):
-    """Textual's palette with a cursor that does not blink."""
+    """Textual's palette with a cursor that does not blink, and that goes once, as `Modal` does."""
 
     def on_mount(self) -> None:
         for box in self.query(Input):
             box.cursor_blink = False
+
+    def dismiss(self, result: None = None) -> AwaitComplete:
+        return super().dismiss(result) if self.is_active else AwaitComplete()
 
 
 class ActionsProvider(Provider):

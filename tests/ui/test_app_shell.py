@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,11 @@ from pdconsole.ui import theme
 from pdconsole.ui.actions import Action, key_label
 from pdconsole.ui.app_actions import APP_ACTIONS
 from pdconsole.ui.keymap import key_name, keymap_problems, load_keymap
+from pdconsole.ui.palette import ActionPalette
 from pdconsole.ui.plain_characters import plain_text
 from pdconsole.ui.screen_list import SCREENS
+from pdconsole.ui.screens.confirm import ConfirmScreen
+from pdconsole.ui.screens.console_screen import ConsoleScreen
 from pdconsole.ui.screens.help import HelpScreen
 from pdconsole.ui.settings import Settings, load_settings, save_settings
 from pdconsole.ui.widgets.log_view import ACTIONS as LOG_ACTIONS
@@ -67,6 +72,24 @@ def test_every_action_of_a_screen_can_be_carried_out() -> None:
         for action in kind.ACTIONS:
             name = action.method.split("(")[0]
             assert hasattr(kind, f"action_{name}"), action.id
+
+
+@pytest.mark.parametrize(
+    "made", [partial(ConfirmScreen, "Go?", "", yes="Go"), partial(ActionPalette, [])]
+)
+async def test_what_came_up_over_a_screen_goes_once(
+    workspace: Path, made: Callable[[], ConfirmScreen | ActionPalette]
+) -> None:
+    answers: list[object] = []
+    over = made()
+    async with opened_console(workspace) as case:
+        case.app.push_screen(over, answers.append)
+        await case.settle()
+        over.dismiss()
+        over.dismiss()  # a second key or click, on its way when the first took it away
+        await case.settle()
+        assert isinstance(case.app.screen, ConsoleScreen)
+    assert answers == [None]
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -8,13 +8,13 @@ import msgspec
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from pdconsole.model.layout import LayoutError, parse_layout
 from pdconsole.model.placement import MANUAL_FORM, Strategy
 from pdconsole.model.request import Call, PlacedLayout, Reply, RunRequest
 from pdconsole.ui.lines import counted, printable
+from pdconsole.ui.screens.modal import Modal
 from pdconsole.ui.touched import gpus_text
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def read_placed(layout: str, where: str) -> PlacedLayout | None:
     return PlacedLayout(layout=slug, strategy="manual", manual=where)
 
 
-class AddLayout(ModalScreen[PlacedLayout | None]):
+class AddLayout(Modal[PlacedLayout | None]):
     """Gives back what is to be added, or None. Where it would go is asked while it is typed."""
 
     DEFAULT_CSS = """

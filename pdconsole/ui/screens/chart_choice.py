@@ -8,14 +8,14 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import SelectionList, Static
 from textual.widgets.selection_list import Selection
 
 from pdconsole.ui.live_charts import CHARTS
+from pdconsole.ui.screens.modal import Modal
 
 
-class ChartChoice(ModalScreen[tuple[str, ...] | None]):
+class ChartChoice(Modal[tuple[str, ...] | None]):
     """Gives back the ids in their order, or None."""
 
     DEFAULT_CSS = """

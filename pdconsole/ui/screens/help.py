@@ -9,11 +9,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from pdconsole.ui.actions import Action, key_label, keys_of
 from pdconsole.ui.keymap import Keymap
+from pdconsole.ui.screens.modal import Modal
 
 
 class HelpSection:
@@ -25,7 +25,7 @@ class HelpSection:
         self.actions = actions
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(Modal[None]):
     """Over the screen it explains; any of its keys closes it."""
 
     BINDINGS: ClassVar = [

@@ -7,14 +7,14 @@ from typing import ClassVar
 
 from textual import events
 from textual.app import ComposeResult
-from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Static
 
 from pdconsole.ui.jump import Target
+from pdconsole.ui.screens.modal import Modal
 
 
-class JumpScreen(ModalScreen[Widget | None]):
+class JumpScreen(Modal[Widget | None]):
     """Answers with the part of the letter, or of the click; any other key takes it away."""
 
     AUTO_FOCUS = ""

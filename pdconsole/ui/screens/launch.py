@@ -7,13 +7,13 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
 from pdconsole.ui.grid_draft import levels
+from pdconsole.ui.screens.modal import Modal
 
 
-class LaunchScreen(ModalScreen[tuple[int, ...] | None]):
+class LaunchScreen(Modal[tuple[int, ...] | None]):
     """Gives back the concurrency levels, or None. The focus is on the levels; enter launches."""
 
     DEFAULT_CSS = """

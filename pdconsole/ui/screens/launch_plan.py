@@ -8,7 +8,6 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from pdconsole.model.grid import format_indices
@@ -16,6 +15,7 @@ from pdconsole.model.request import Reply
 from pdconsole.model.survey import LaunchProcess
 from pdconsole.ui.launch_text import plans_text, process_text, process_title, shown_lines
 from pdconsole.ui.lines import printable
+from pdconsole.ui.screens.modal import Modal
 from pdconsole.ui.widgets.row_table import Cell, Column, Row, RowTable
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ COLUMNS = (Column("name", "", 6), Column("where", "", 12, flex=1))
 ROLES = {"prefill": "prefill", "decode": "decode", "collocated": "collocated", "router": "router"}
 
 
-class LaunchPlanScreen(ModalScreen[None]):
+class LaunchPlanScreen(Modal[None]):
     """A list of processes and the one under the cursor written out."""
 
     DEFAULT_CSS = """

@@ -8,19 +8,19 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from pdconsole.profiles import Kind
 from pdconsole.ui.chosen_profiles import ProfileEntry
 from pdconsole.ui.lines import printable
+from pdconsole.ui.screens.modal import Modal
 from pdconsole.ui.widgets.row_table import Cell, Column, Row, RowTable
 
 COLUMNS = (Column("name", "name", 18, flex=1), Column("about", "what it is", 40, flex=3))
 MOST_ROWS = 14
 
 
-class ProfileChoice(ModalScreen[str | None]):
+class ProfileChoice(Modal[str | None]):
     """Gives back the name chosen, or None. A broken profile says what is wrong with it."""
 
     DEFAULT_CSS = """

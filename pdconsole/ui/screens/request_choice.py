@@ -8,11 +8,11 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from pdconsole.model.events import RequestFinished
 from pdconsole.ui.lines import point_name
+from pdconsole.ui.screens.modal import Modal
 from pdconsole.ui.widgets.row_table import Cell, Column, Row, RowTable, sorted_rows
 
 _COLUMNS = (
@@ -26,7 +26,7 @@ _COLUMNS = (
 )
 
 
-class RequestChoice(ModalScreen[RequestFinished | None]):
+class RequestChoice(Modal[RequestFinished | None]):
     """Gives back the request, or None: the one of before stays."""
 
     DEFAULT_CSS = """

@@ -7,15 +7,15 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from pdconsole.ui.replay_track import parse_position, time_text
+from pdconsole.ui.screens.modal import Modal
 
 FORMS = "12:40   1:02:03   90s   3m   +30   -1:00   50%   end"
 
 
-class SeekPrompt(ModalScreen[float | None]):
+class SeekPrompt(Modal[float | None]):
     """Gives back the session second, or None."""
 
     DEFAULT_CSS = """
