@@ -14,10 +14,11 @@ import click
 
 from pdconsole import __version__, cli_nodes, exit_codes
 from pdconsole.cli_output import print_json
+from pdconsole.cli_request import placed_of, request_of, run_options
 
 if TYPE_CHECKING:
     from pdconsole.journal import SessionDir
-    from pdconsole.model.request import Call, PlacedLayout, Reply, RunRequest
+    from pdconsole.model.request import Call, Reply, RunRequest
     from pdconsole.model.state import State
     from pdconsole.ui.follow import Display
 
@@ -110,21 +111,9 @@ def main() -> None:
 
 @cli.command()
 @click.argument("experiment", required=False)
-@click.option("--cluster", help="Cluster profile; default: the experiment's.")
-@click.option("--model", help="Model profile; default: the experiment's.")
-@click.option("--workload", help="Workload profile; default: the experiment's.")
-@click.option(
-    *("--layout", "--manual", "layouts"),
-    multiple=True,
-    help="Only this layout; may be repeated. 2P-TP2+1D-TP4@spread and 'P1=node1:0,1 D1=node1:2-5' "
-    "also say where it goes.",
-)
+@run_options
 @click.option("--concurrency", multiple=True, type=int, help="Closed-loop point; may be repeated.")
 @click.option("--request-rate", multiple=True, type=float, help="Open-loop point, requests/s.")
-@click.option("--network", help="Network profile for every run.")
-@click.option("--placement", type=click.Choice(["pack", "spread"]), help="Of layouts you name.")
-@click.option("--quick", is_flag=True, help="The experiment's short form.")
-@click.option("--with-optional", is_flag=True, help="The experiment's optional layouts too.")
 @click.option("--min-window", "min_window_s", type=float, help="Shortest window of a point, s.")
 @click.option("--ignore-checks", is_flag=True, help="Go on although a hard check failed; recorded.")
 @click.option("--no-validate", is_flag=True, help="Do not validate KV transfers; recorded.")
@@ -165,7 +154,7 @@ def run(
     if resumed is not None:
         call = _resume_call(workspace, resumed, asked["ignore_checks"])
     else:
-        request = _request(experiment or "", asked)
+        request = request_of(experiment or "", asked)
         if export:
             _export(workspace, request, output)
             return
@@ -181,29 +170,6 @@ def run(
 
         _call(workspace, Call(command="stop"))
         raise
-
-
-def _request(experiment: str, asked: dict[str, Any]) -> RunRequest:
-    import shlex
-
-    from pdconsole.model.request import RunRequest
-
-    command = shlex.join(["pdconsole", *sys.argv[1:]])
-    placed = _placed(asked["layouts"], asked["placement"])
-    if placed:
-        asked = {**asked, "layouts": (), "placed": placed}
-    return RunRequest(experiment=experiment, command=command, **asked)
-
-
-def _placed(
-    layouts: tuple[str, ...], placement: str | None, *, always: bool = False
-) -> tuple[PlacedLayout, ...]:
-    from pdconsole.runner.command_line import placed_layouts
-
-    try:
-        return placed_layouts(layouts, placement, always=always)
-    except ValueError as e:
-        raise click.BadParameter(str(e), param_hint="LAYOUT") from None
 
 
 def _run_call(request: RunRequest) -> Call:
@@ -413,7 +379,7 @@ def reorder(workspace: Path, runs: tuple[str, ...]) -> None:
 @click.pass_obj
 def add(workspace: Path, layouts: tuple[str, ...], placement: str) -> None:
     """Add layouts to the running session: 2xTP4, 2P-TP2+1D-TP4@spread, 'P1=node1:0 D1=node1:1'."""
-    placed = _placed(layouts, placement, always=True)
+    placed = placed_of(layouts, placement, always=True)
     _steer(workspace, f"will do {', '.join(layouts)} too", command="add", placed=placed)
 
 

@@ -13,6 +13,7 @@ import click
 
 from pdconsole import exit_codes
 from pdconsole.cli_output import print_json, say_on_stderr
+from pdconsole.cli_request import request_of, run_options
 
 
 @click.command()
@@ -98,6 +99,41 @@ def validate(workspace: Path, /, as_json: bool, **asked: Any) -> None:
         sys.exit(exit_codes.CANNOT)
 
 
+@click.command()
+@click.argument("experiment", required=False)
+@run_options
+@click.option("--all", "show_all", is_flag=True, help="Those that are well too.")
+@click.option("--json", "as_json", is_flag=True)
+@click.pass_obj
+def check(
+    workspace: Path, /, experiment: str | None, show_all: bool, as_json: bool, **asked: Any
+) -> None:
+    """Look at the nodes as a run of EXPERIMENT would before it starts; nothing is started.
+
+    Without an experiment: all of --cluster, whatever may run there.
+    """
+    import msgspec
+
+    from pdconsole.runner.check_cluster import check_cluster, check_request
+    from pdconsole.ui.check_table import checks_text
+
+    cluster = asked["cluster"]
+    if experiment is not None:
+        found = check_request(workspace, request_of(experiment, asked))
+    elif cluster is None:
+        raise click.UsageError("name an EXPERIMENT or a --cluster")
+    elif any(value for name, value in asked.items() if name != "cluster"):
+        raise click.UsageError("these options choose among an EXPERIMENT's runs; name one")
+    else:
+        found = check_cluster(workspace, cluster)
+    if as_json:
+        print_json(msgspec.to_builtins(found))
+    else:
+        click.echo(checks_text(found, every=show_all))
+    if any(result.hard and result.verdict == "fail" for result in found.results):
+        sys.exit(exit_codes.CANNOT)
+
+
 def add_to(cli: click.Group) -> None:
-    for command in (smoke, clean, validate):
+    for command in (check, smoke, clean, validate):
         cli.add_command(command)

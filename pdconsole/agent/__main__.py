@@ -1,5 +1,5 @@
 """The commands of the zipapp: `connect`, `agent` and `keeper` for pdconsole itself, `drive` for
-the load driver."""
+the load driver, `engine` for what the engine's Python has."""
 
 from __future__ import annotations
 
@@ -26,7 +26,15 @@ def main(argv: List[str]) -> int:
         from pdconsole.agent import drive
 
         return int(drive.main(rest))
-    print("usage: agent.pyz connect|agent|keeper|drive ...", file=sys.stderr)
+    if command == "nixl-probe":
+        from pdconsole.agent import nixl_probe
+
+        return nixl_probe.main(rest)
+    if command == "engine":
+        from pdconsole.agent import engine_facts
+
+        return engine_facts.main()
+    print("usage: agent.pyz connect|agent|keeper|drive|engine ...", file=sys.stderr)
     return 2
 
 

@@ -14,7 +14,7 @@ import sys
 import time
 from typing import Any, Awaitable, Callable, Dict, List, Optional, Set
 
-from pdconsole.agent import fetch, inventory, leftovers, nics, paths, sweep
+from pdconsole.agent import fetch, inventory, leftovers, look, nics, paths, sweep
 from pdconsole.agent.connection import Connection
 from pdconsole.agent.link import Link
 from pdconsole.agent.locks import SlotLocks
@@ -268,16 +268,20 @@ class Agent:
     # -- what a client may ask
 
     async def _op_ping(self, _: Connection, __: Message) -> Message:
-        return {"t": time.monotonic()}
+        return {"t": time.monotonic(), "wall": time.time()}
 
     async def _op_inventory(self, _: Connection, message: Message) -> Message:
         def work() -> Message:
-            return inventory.take(
+            taken = inventory.take(
                 work_dir=self._work_dir,
                 nic_root=self._nic_root,
                 version_commands=message["version_commands"],
                 version_env=message["version_env"],
             )
+            asked = message.get("look")
+            if asked:
+                taken["looked"] = look.take(asked, message["version_env"], self._nic_root)
+            return taken
 
         found: Message = await _in_thread(work)
         found["locks"] = self._locks.table()

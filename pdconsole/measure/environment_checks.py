@@ -20,6 +20,7 @@ LOUD: Mapping[str, frozenset[str]] = {
 # Between processes without GPUs shared memory is the fast one.
 _SHARED_MEMORY = frozenset({"sm", "shm", "mm", "posix", "sysv", "cma", "knem", "xpmem"})
 _SLOW_TLS = frozenset({"tcp", "self", "cuda_copy", "gdr_copy", "gdrcopy"})
+TCP_ADVICE = "KV would go by TCP, 10 to 100 times slower"
 LIBFABRIC_REASON = (
     "NIXL's LIBFABRIC backend on EFA gave corrupt output or hung with vLLM 0.11"
     " (vllm-project/vllm#27055)"
@@ -80,8 +81,8 @@ def debug_env(networks: Sequence[NetworkProfile], cluster: ClusterProfile) -> Ch
     loud = [
         f"{name}={env[name]} in {where}"
         for where, env in sources
-        for name, values in LOUD.items()
-        if env.get(name, "").upper() in values
+        for name in LOUD
+        if asks_for_debug(name, env.get(name, ""))
     ]
     return CheckResult(
         node=cluster.name,
@@ -92,11 +93,13 @@ def debug_env(networks: Sequence[NetworkProfile], cluster: ClusterProfile) -> Ch
     )
 
 
+def asks_for_debug(name: str, value: str) -> bool:
+    return value.upper() in LOUD[name]
+
+
 def _transport(network: NetworkProfile, cluster: ClusterProfile) -> CheckResult:
     asked = {**cluster.env, **network.env}.get("UCX_TLS", "")
-    in_host_memory = all(node.kind == "cpu" for node in cluster.nodes)
-    slow = _SLOW_TLS if in_host_memory else _SLOW_TLS | _SHARED_MEMORY
-    forced = _only_tcp(asked, slow) and "tcp" not in network.name.lower()
+    forced = only_tcp(asked, cluster) and "tcp" not in network.name.lower()
     return CheckResult(
         node=cluster.name,
         check=f"ucx-tls {network.name}",
@@ -109,6 +112,9 @@ def _transport(network: NetworkProfile, cluster: ClusterProfile) -> CheckResult:
     )
 
 
-def _only_tcp(transports: str, slow: frozenset[str]) -> bool:
+def only_tcp(transports: str, cluster: ClusterProfile) -> bool:
+    """Whether nothing faster than TCP is left for KV by this UCX_TLS."""
+    in_host_memory = all(node.kind == "cpu" for node in cluster.nodes)
+    slow = _SLOW_TLS if in_host_memory else _SLOW_TLS | _SHARED_MEMORY
     names = {name.strip().lower() for name in transports.split(",")} - {""}
     return "tcp" in names and names <= slow

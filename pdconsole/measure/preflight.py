@@ -5,22 +5,37 @@ A hard check that fails refuses the session; the others are shown and recorded.
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
+from pdconsole.measure import engine_checks, node_checks
 from pdconsole.measure.environment_checks import debug_env, environment_checks
-from pdconsole.model.events import CheckResult, Verdict
-from pdconsole.model.feasible import rules_for
+from pdconsole.measure.gpu_checks import gpu_checks
+from pdconsole.measure.login_environment import login_environment
+from pdconsole.measure.verdicts import verdict
+from pdconsole.model.events import CheckResult
 from pdconsole.model.plan import RunPlan
 from pdconsole.profiles.schema import ClusterProfile, ModelProfile, NetworkProfile, NodeProfile
-from pdconsole.remote.values import ClockSeen, Inventory, NodeGpu
+from pdconsole.remote.values import ClockSeen, Inventory
+from pdconsole.serving.errors import ServingError
+from pdconsole.serving.ports import wanted_ports
 
 OLDEST_PYTHON = (3, 9)
 GIB = 1 << 30
-# A GPU without processes keeps some memory for its driver; more than this is somebody's whom the
-# node cannot name, such as a container's.
-IDLE_MEMORY_MIB = 2048
+
+
+@dataclasses.dataclass(frozen=True)
+class _Use:
+    """What is to happen on a node."""
+
+    slots: Sequence[int]
+    moves_kv: bool
+    crosses_nodes: bool  # KV does
+    networks: Sequence[NetworkProfile] = ()
+    model: ModelProfile | None = None
+    # None: not known, so that nothing refuses a run
+    ports: Mapping[tuple[str, int], str] | None = None
 
 
 def preflight(
@@ -41,6 +56,11 @@ def preflight(
     """
     slots = _slots_used(runs)
     results: list[CheckResult] = []
+    try:
+        ports = wanted_ports(runs, cluster)
+    except ServingError as error:  # two of our own processes would listen on one
+        ports = {}
+        results.append(verdict(cluster.name, "ports", "fail", str(error), hard=True))
     for node in cluster.nodes:
         if node.name not in slots and node.name != cluster.driver_node:
             continue
@@ -49,17 +69,20 @@ def preflight(
             reason = (unreachable or {}).get(node.name, "it did not answer")
             results.append(_unreachable(node, reason))
             continue
-        results.append(_result(node.name, "reachable", "ok", inventory.hostname, hard=True))
-        results += _node_checks(
-            node,
-            inventory,
-            cluster,
-            (clocks or {}).get(node.name),
-            has_replicas=node.name in slots,
-            moves_kv=_moves_kv(runs, node.name),
+        moving = [run for run in runs if run.placement.layout.is_pd and _is_on(run, node.name)]
+        use = _Use(
+            slots=slots.get(node.name, ()),
+            moves_kv=bool(moving),
+            crosses_nodes=any(_crosses_nodes(run) for run in moving),
+            networks=_networks(moving, networks),
+            model=model,
+            ports=ports.get(node.name, {}),
         )
-        results += _gpu_checks(node, inventory, slots.get(node.name, ()), session)
-    results += _same_engine(inventories, [list(_slots_used([run])) for run in runs], hard=True)
+        clock = (clocks or {}).get(node.name)
+        results += _node_checks(node, inventory, clock, use, cluster, session)
+    together = [list(_slots_used([run])) for run in runs]
+    results += engine_checks.alike(inventories, together, hard=True)
+    results += node_checks.models_alike(inventories, together, model)
     results += environment_checks(runs, cluster=cluster, model=model, networks=networks)
     return results
 
@@ -84,13 +107,11 @@ def preflight_cluster(
             if node.name in (unreachable or {}):
                 results.append(_unreachable(node, (unreachable or {})[node.name]))
             continue
-        results.append(_result(node.name, "reachable", "ok", inventory.hostname, hard=True))
+        several = len(cluster.nodes) > 1
+        use = _Use(slots=range(node.gpus), moves_kv=True, crosses_nodes=several)
         clock = (clocks or {}).get(node.name)
-        results += _node_checks(
-            node, inventory, cluster, clock, has_replicas=True, moves_kv=len(cluster.nodes) > 1
-        )
-        results += _gpu_checks(node, inventory, range(node.gpus), session)
-    results += _same_engine(inventories, [[node.name for node in cluster.nodes]], hard=False)
+        results += _node_checks(node, inventory, clock, use, cluster, session)
+    results += engine_checks.alike(inventories, [[node.name for node in cluster.nodes]], hard=False)
     results.append(debug_env((), cluster))
     return results
 
@@ -104,21 +125,24 @@ def _slots_used(runs: Sequence[RunPlan]) -> dict[str, tuple[int, ...]]:
     return {node: tuple(sorted(indices)) for node, indices in used.items()}
 
 
-def _result(
-    node: str, check: str, verdict: Verdict, value: str, advice: str = "", **rest: Any
-) -> CheckResult:
-    return CheckResult(
-        node=node,
-        check=check,
-        verdict=verdict,
-        value=value,
-        advice="" if verdict == "ok" else advice,
-        **rest,
-    )
+def _is_on(run: RunPlan, node: str) -> bool:
+    return any(slot.node == node for a in run.placement.assignments for slot in a.slots)
+
+
+def _crosses_nodes(run: RunPlan) -> bool:
+    return len(_slots_used([run])) > 1
+
+
+def _networks(
+    runs: Sequence[RunPlan], networks: Mapping[str, NetworkProfile]
+) -> list[NetworkProfile]:
+    """The networks that KV of these runs crosses, each once."""
+    names = dict.fromkeys(run.network for run in runs)
+    return [networks[name] for name in names if name in networks]
 
 
 def _unreachable(node: NodeProfile, reason: str) -> CheckResult:
-    return _result(
+    return verdict(
         node.name,
         "reachable",
         "fail",
@@ -131,37 +155,51 @@ def _unreachable(node: NodeProfile, reason: str) -> CheckResult:
 def _node_checks(
     node: NodeProfile,
     inventory: Inventory,
-    cluster: ClusterProfile,
     clock: ClockSeen | None,
-    *,
-    has_replicas: bool,
-    moves_kv: bool,
+    use: _Use,
+    cluster: ClusterProfile,
+    session: str,
 ) -> Iterator[CheckResult]:
+    yield verdict(node.name, "reachable", "ok", inventory.hostname, hard=True)
     if clock is not None:
         yield _clock(clock, cluster)
+        yield from _said(node_checks.wall_clock(clock, cluster))
     yield _python(inventory)
     yield _disk(inventory, cluster)
-    if has_replicas:
-        yield _engine(inventory, cluster)
+    if use.slots:
+        yield engine_checks.engine(inventory, cluster)
     if node.name == cluster.driver_node:
-        yield _router(inventory, cluster)
-    if cluster.fabric in ("efa", "infiniband") and moves_kv:
-        yield _memlock(inventory, cluster)
+        yield engine_checks.router(inventory, cluster)
+    if use.moves_kv:
+        yield from engine_checks.kv_transfer(
+            inventory, cluster, crosses_nodes=use.crosses_nodes, networks=use.networks
+        )
+        yield from _fabric(inventory, cluster, use)
+    if use.slots and use.model is not None:
+        yield from _said(node_checks.model_present(inventory, use.model))
+    yield from _said(login_environment(inventory, cluster, use.networks))
+    yield from node_checks.ports_free(inventory, use.ports, cluster, session)
+    yield from gpu_checks(node, inventory, use.slots, session)
 
 
-def _moves_kv(runs: Sequence[RunPlan], node: str) -> bool:
-    return any(
-        run.placement.layout.is_pd and slot.node == node
-        for run in runs
-        for assignment in run.placement.assignments
-        for slot in assignment.slots
-    )
+def _said(result: CheckResult | None) -> tuple[CheckResult, ...]:
+    return () if result is None else (result,)
+
+
+def _fabric(inventory: Inventory, cluster: ClusterProfile, use: _Use) -> Iterator[CheckResult]:
+    if cluster.fabric not in ("efa", "infiniband"):
+        return
+    yield _memlock(inventory, cluster)
+    if inventory.looked is not None and not cluster.simulated:
+        # Of a whole cluster nobody knows yet whether KV is to cross its nodes.
+        needed = use.crosses_nodes and bool(use.networks)
+        yield node_checks.rdma_devices(inventory, cluster, needed=needed)
 
 
 def _clock(clock: ClockSeen, cluster: ClusterProfile) -> CheckResult:
     limit_ms = cluster.thresholds.clock_offset_ms
     bound_ms = clock.bound_s * 1e3
-    return _result(
+    return verdict(
         clock.node,
         "clock",
         "ok" if bound_ms <= limit_ms else "warn",
@@ -175,7 +213,7 @@ def _python(inventory: Inventory) -> CheckResult:
     oldest = ".".join(map(str, OLDEST_PYTHON))
     found = re.match(r"(\d+)\.(\d+)", inventory.python)
     good = found is not None and (int(found[1]), int(found[2])) >= OLDEST_PYTHON
-    return _result(
+    return verdict(
         inventory.node,
         "python",
         "ok" if good else "fail",
@@ -189,7 +227,7 @@ def _python(inventory: Inventory) -> CheckResult:
 def _disk(inventory: Inventory, cluster: ClusterProfile) -> CheckResult:
     least = cluster.thresholds.disk_free_gib
     free = inventory.disk_free_bytes / GIB
-    return _result(
+    return verdict(
         inventory.node,
         "disk",
         "ok" if free >= least else "fail",
@@ -200,53 +238,9 @@ def _disk(inventory: Inventory, cluster: ClusterProfile) -> CheckResult:
     )
 
 
-def _engine(inventory: Inventory, cluster: ClusterProfile) -> CheckResult:
-    found = inventory.versions.get("vllm", "")
-    asked = cluster.engine.version
-    version = found if asked == "auto" else asked
-    command = " ".join(cluster.engine.vllm)
-    if not found:
-        # The node may have it where only the profile knows, so a stated version is believed.
-        refuse = asked == "auto" and not cluster.simulated
-        return _result(
-            inventory.node,
-            "vllm",
-            "fail" if refuse else "warn",
-            f"`{command}` did not tell its version",
-            "install vLLM there, or give the command's full path in engine.vllm and its version in"
-            " engine.version",
-            hard=refuse,
-        )
-    if asked != "auto" and found.split("+")[0] != asked.split("+")[0]:
-        return _result(
-            inventory.node,
-            "vllm",
-            "warn",
-            f"{found}, but the profile says {asked}",
-            "set engine.version to auto, or install what it says",
-        )
-    note = rules_for(version).note
-    return _result(
-        inventory.node, "vllm", "warn" if note else "ok", version, note, threshold=">= 0.11.0"
-    )
-
-
-def _router(inventory: Inventory, cluster: ClusterProfile) -> CheckResult:
-    version = inventory.versions.get("vllm-router", "")
-    command = " ".join(cluster.engine.router)
-    return _result(
-        inventory.node,
-        "router",
-        "ok" if version else "fail",
-        version or f"`{command}` did not tell its version",
-        "install it there (`pip install vllm-router`), or give its full path in engine.router",
-        hard=True,
-    )
-
-
 def _memlock(inventory: Inventory, cluster: ClusterProfile) -> CheckResult:
     unlimited = inventory.memlock < 0
-    return _result(
+    return verdict(
         inventory.node,
         "memlock",
         "ok" if unlimited else "warn",
@@ -255,108 +249,3 @@ def _memlock(inventory: Inventory, cluster: ClusterProfile) -> CheckResult:
         " /etc/security/limits.conf and log in again",
         threshold="unlimited",
     )
-
-
-def _gpu_checks(
-    node: NodeProfile, inventory: Inventory, slots: Sequence[int], session: str
-) -> Iterator[CheckResult]:
-    if node.kind == "cpu" or not slots:
-        return
-    yield _gpu_count(node, inventory)
-    held = [text for slot in slots if (text := _slot_holder(node, inventory, slot, session))]
-    where = ", ".join(map(str, slots))
-    yield _result(
-        node.name,
-        "gpus-free",
-        "fail" if held else "ok",
-        "; ".join(held) if held else f"GPU {where}",
-        "wait for it, end it (`pdconsole clean` ends what is left of ours), or place the runs on"
-        " other GPUs",
-        hard=True,
-    )
-
-
-def _gpu_count(node: NodeProfile, inventory: Inventory) -> CheckResult:
-    expected = 1 if node.kind == "gpu-share" else node.gpus
-    count = len(inventory.gpus)
-    other = sorted({g.name for g in inventory.gpus if node.gpu_model not in g.name})
-    value = f"{count} x {inventory.gpus[0].name}" if count else "no GPU"
-    if inventory.gpu_trouble:
-        value = f"nvidia-smi fails: {inventory.gpu_trouble}"
-    if count < expected:
-        return _result(
-            node.name,
-            "gpu-count",
-            "fail",
-            value,
-            f"the profile says {node.gpus}: correct `gpus` of node {node.name}, or see why"
-            " nvidia-smi does not list them",
-            threshold=f"{expected} x {node.gpu_model}",
-            hard=True,
-        )
-    return _result(
-        node.name,
-        "gpu-count",
-        "warn" if other or count > expected else "ok",
-        f"{count} x {' and '.join(other)}" if other else value,
-        f"the profile says {node.gpus} x {node.gpu_model}; results will name that",
-        threshold=f"{expected} x {node.gpu_model}",
-    )
-
-
-def _slot_holder(node: NodeProfile, inventory: Inventory, slot: int, session: str) -> str:
-    """Who is in the way on a slot; empty if nobody."""
-    for lock in inventory.locks:
-        if lock.slot == slot and not lock.ours and lock.session != session:
-            return f"GPU {slot} is locked by session {lock.session or '?'} of {lock.user or '?'}"
-    index = 0 if node.kind == "gpu-share" else slot
-    gpu = next((g for g in inventory.gpus if g.index == index), None)
-    return "" if gpu is None else _gpu_holder(gpu, session, shared=node.kind == "gpu-share")
-
-
-def _gpu_holder(gpu: NodeGpu, session: str, *, shared: bool) -> str:
-    others = [p for p in gpu.processes if not p.token.startswith(f"{session}/")]
-    if others and not shared:
-        first = others[0]
-        whose = (
-            f"session {first.token.split('/')[0]}" if first.token else f"user {first.user or '?'}"
-        )
-        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-        name = f" ({first.name})" if first.name else ""
-        return f"GPU {gpu.index} is used by process {first.pid}{name} of {whose}{more}"
-    if not gpu.processes and not shared and gpu.memory_used_mib > IDLE_MEMORY_MIB:
-        return f"GPU {gpu.index} has {gpu.memory_used_mib} MiB in use by a process not seen here"
-    return ""
-
-
-def _same_engine(
-    inventories: Mapping[str, Inventory], groups: Iterable[Sequence[str]], *, hard: bool
-) -> Iterator[CheckResult]:
-    """Replicas of one run need one version: the two sides compare it in their handshake.
-
-    `groups` are the nodes that work together; a node is told about once.
-    """
-    told: set[tuple[str, str]] = set()
-    for nodes in groups:
-        versions = {
-            node: inventories[node].versions.get("vllm", "")
-            for node in nodes
-            if node in inventories
-        }
-        known = {node: version.split("+")[0] for node, version in versions.items() if version}
-        if len(known) < 2:
-            continue
-        first, *rest = known
-        for node in rest:
-            if (first, node) in told:
-                continue
-            told.add((first, node))
-            same = known[node] == known[first]
-            yield _result(
-                node,
-                "vllm-equal",
-                "ok" if same else ("fail" if hard else "warn"),
-                versions[node] if same else f"{versions[node]}, and {versions[first]} on {first}",
-                "install one version on all nodes, or place each run on one node",
-                hard=hard,
-            )

@@ -49,6 +49,9 @@ class NodeProfile(Section):
     gpu_model: str = Field(examples=["NVIDIA H100 80GB HBM3"])
     gpu_memory_mib: Count = Field(examples=[81559])
     kind: SlotKind = "gpu"
+    # Where slots are locked; default: one directory for all users of the machine. Nodes that share
+    # a machine but no slots, such as containers, each need one of their own.
+    lock_dir: str = ""
 
     @property
     def ssh_host(self) -> str:

@@ -22,6 +22,7 @@ from pdconsole.remote.values import (
     HttpReply,
     Inventory,
     LinkChanged,
+    Look,
     News,
     ProcessChanged,
     ProcessInfo,
@@ -59,10 +60,12 @@ class NodeClient:
         adopt_grace_s: float = 20.0,
         version_commands: Mapping[str, Sequence[str]] | None = None,
         version_env: Mapping[str, str] | None = None,
+        look: Look | None = None,
     ) -> None:
         """`adopt_grace_s`: how long processes outlive a dead agent if no new one comes for them.
         `version_commands`: name -> argv whose output holds a version; `@python@` is the agent's
-        Python; what is missing or fails is absent. `version_env` is added to their environment."""
+        Python; what is missing or fails is absent. `version_env` is added to their environment.
+        `look`: what an inventory with versions looks at besides."""
         self._target = target
         self._session = session
         self._on_news = on_news
@@ -71,6 +74,7 @@ class NodeClient:
         self._adopt_grace_s = adopt_grace_s
         self._version_commands = {k: list(v) for k, v in (version_commands or {}).items()}
         self._version_env = dict(version_env or {})
+        self._look = look
         self._id = secrets.token_hex(8)
         self._channel: Channel | None = None
         self._up = asyncio.Event()
@@ -236,14 +240,22 @@ class NodeClient:
                     await self._measure_clock(self._channel)
 
     async def _measure_clock(self, channel: Channel) -> None:
+        walls: list[float] = []
+
         async def ask() -> float:
             # Not wait_for: in Python 3.11 it can swallow a cancellation that meets the answer,
             # and then this task would never end.
             async with asyncio.timeout(ANSWER_S):
                 answer = await channel.request("ping", {})
+            if "wall" in answer:  # agents of earlier versions do not tell
+                walls.append(float(answer["wall"]) - float(answer["t"]))
             return float(answer["t"])
 
         seen = await clock.measure(self.node, ask, rounds=CLOCK_ROUNDS, now=time.monotonic)
+        if walls:
+            ours = time.time() - time.monotonic()
+            wall_offset_s = walls[-1] + seen.offset_s - ours
+            seen = msgspec.structs.replace(seen, wall_offset_s=wall_offset_s)
         self._tell(seen)
 
     # -- requests
@@ -296,13 +308,18 @@ class NodeClient:
 
     async def inventory(self, *, versions: bool = True) -> Inventory:
         """Without `versions` only those that cost nothing: asking programs takes seconds."""
-        commands = self._version_commands if versions else {}
-        answer = await self._call(
-            "inventory",
-            {"version_commands": commands, "version_env": self._version_env},
-            answer_s=180.0,
-        )
-        return msgspec.convert({**answer, "node": self.node}, Inventory)
+        fields: Message = {
+            "version_commands": self._version_commands if versions else {},
+            "version_env": self._version_env,
+        }
+        if versions and self._look is not None:
+            fields["look"] = msgspec.to_builtins(self._look)
+        answer = await self._call("inventory", fields, answer_s=180.0)
+        found = msgspec.convert({**answer, "node": self.node}, Inventory)
+        if found.looked is None:
+            return found
+        of_packages = found.looked.engine.versions()
+        return msgspec.structs.replace(found, versions={**of_packages, **found.versions})
 
     async def lock(self, slots: Sequence[int]) -> None:
         """All of them or none; kind "occupied" names the GPUs and who holds them."""

@@ -101,6 +101,88 @@ class SlotLock(msgspec.Struct, frozen=True, kw_only=True):
     ours: bool = False  # this session
 
 
+class Look(msgspec.Struct, frozen=True, kw_only=True):
+    """What to look at on a node beside what every inventory has."""
+
+    # argv that has the engine's Python run `@agent@ engine`; empty: do not ask
+    engine: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()  # paths, or names of the hub
+    ports: tuple[tuple[str, int], ...] = ()  # (address, port) on which something would listen
+    variables: tuple[str, ...] = ()  # of the environment that processes there inherit
+
+
+class UcxFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """The UCX that NIXL would load."""
+
+    version: str
+    library: str = ""
+    modules: tuple[str, ...] = ()  # cma, cuda, ib, ib_efa, …
+    transports: tuple[str, ...] = ()  # transport/device that it opens there, without CUDA
+
+
+class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the engine's Python has; `trouble` says why that is not known."""
+
+    python: str = ""
+    packages: dict[str, str] = {}
+    ucx: UcxFacts | None = None
+    ucx_trouble: str = ""
+    trouble: str = ""
+
+    @property
+    def nixl(self) -> str:
+        """Its version; NIXL may be installed under the name of one of its builds alone."""
+        names = ("nixl", "nixl-cu12", "nixl-cu13")
+        return next((self.packages[name] for name in names if name in self.packages), "")
+
+    def versions(self) -> dict[str, str]:
+        """Of the programs that results name."""
+        found = {name: self.packages.get(name, "") for name in ("ray", "torch")}
+        found |= {"nixl": self.nixl, "ucx": self.ucx.version if self.ucx else ""}
+        return {name: version for name, version in found.items() if version}
+
+
+class ModelSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """A model as it lies on a node: in its directory, or in the cache of the hub."""
+
+    is_path: bool
+    folder: str = ""
+    found: bool = False
+    config_sha256: str = ""  # empty: no config.json
+    weights: int = 0  # files
+    offline: bool = False  # HF_HUB_OFFLINE: nothing would be downloaded
+
+
+class PortTaken(msgspec.Struct, frozen=True, kw_only=True):
+    """A port on which nothing could listen. The process is named if it is this user's."""
+
+    address: str
+    port: int
+    kind: Literal["taken", "foreign-address", "unknown-address", "refused"]
+    message: str = ""
+    pid: int = 0
+    name: str = ""
+    user: str = ""
+    token: str = ""  # of a process that pdconsole started
+
+
+class RdmaDevice(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    driver: str = ""  # efa, mlx5_core, …
+    state: str = ""  # of its first port: ACTIVE, DOWN, …
+    usable: bool = True  # by this user
+
+
+class Looked(msgspec.Struct, frozen=True, kw_only=True):
+    """What a Look found."""
+
+    engine: EngineFacts = EngineFacts()
+    models: dict[str, ModelSeen] = {}
+    ports: tuple[PortTaken, ...] = ()
+    variables: dict[str, str] = {}
+    devices: tuple[RdmaDevice, ...] = ()
+
+
 class Inventory(msgspec.Struct, frozen=True, kw_only=True):
     node: str
     hostname: str
@@ -119,6 +201,7 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
     processes: tuple[ProcessInfo, ...] = ()  # of this session
     work_dir: str = ""  # as the node expands it
     agent_pid: int = 0
+    looked: Looked | None = None  # None: it was not asked to
 
 
 class LinkChanged(msgspec.Struct, frozen=True, tag=True):
@@ -175,11 +258,13 @@ class MetricsSeen(msgspec.Struct, frozen=True, tag=True):
 
 class ClockSeen(msgspec.Struct, frozen=True, tag=True):
     """offset_s = node monotonic time - our `time.monotonic()`, to within bound_s (half the
-    smallest round trip of a burst)."""
+    smallest round trip of a burst). wall_offset_s: the node's time of day - ours, to within the
+    same."""
 
     node: str
     offset_s: float
     bound_s: float
+    wall_offset_s: float | None = None
 
 
 News: TypeAlias = (

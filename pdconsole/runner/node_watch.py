@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import logging
 import random
+from collections.abc import Sequence
 
 from pdconsole.profiles.schema import ClusterProfile, NodeProfile
 from pdconsole.remote.client import NodeClient, RemoteError
 from pdconsole.remote.values import LinkChanged, News
-from pdconsole.runner.nodes import ssh_target, version_commands
+from pdconsole.runner.nodes import look_of, ssh_target, version_commands
 from pdconsole.runner.sights import Sights
 
 RENEW_S = 2.0
@@ -26,8 +27,15 @@ class NodeWatch:
     """Tells `sights` of one node until it is cancelled; then its agent ends too."""
 
     def __init__(
-        self, cluster: ClusterProfile, node: NodeProfile, session: str, sights: Sights
+        self,
+        cluster: ClusterProfile,
+        node: NodeProfile,
+        session: str,
+        sights: Sights,
+        models: Sequence[str] = (),
     ) -> None:
+        """`models`: sources that are looked for on the node."""
+        self._models = models
         self._cluster = cluster
         self._node = node
         self._session = session
@@ -72,6 +80,7 @@ class NodeWatch:
             lease_s=LEASE_S,
             version_commands=version_commands(self._cluster),
             version_env=self._cluster.env,
+            look=look_of(self._cluster, self._node, self._models),
         )
 
     def _take(self, news: News) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from pdconsole.measure.login_environment import VARIABLES
 from pdconsole.model.plan import RunPlan
 from pdconsole.profiles.schema import ClusterProfile, NodeProfile
 from pdconsole.remote.client import NodeClient, RemoteError
-from pdconsole.remote.values import Inventory, News, SshTarget
+from pdconsole.remote.values import Inventory, Look, News, SshTarget
+from pdconsole.serving.ports import possible_ports
 
 
 def ssh_target(cluster: ClusterProfile, node: NodeProfile) -> SshTarget:
@@ -27,22 +29,28 @@ def ssh_target(cluster: ClusterProfile, node: NodeProfile) -> SshTarget:
         keepalive_s=ssh.keepalive_s,
         python=cluster.engine.python,
         work_dir=cluster.work_dir,
+        lock_dir=node.lock_dir,
     )
 
 
-# The version of package $1 in the Python that command $2 runs in: some commands, vllm-router
-# 0.1.17 among them, do not know --version.
-_PACKAGE_VERSION = """\
-package=$1
-case $2 in
-    *python*) python=$2 ;;
-    *) python=$(sed -n '1s/^#! *//p' "$(command -v "$2")") ;;
+# $python: the Python that command $1 runs in, taken from the command or its first line.
+_FIND_PYTHON = """\
+case $1 in
+    *python*) python=$1 ;;
+    *) python=$(sed -n '1s/^#! *//p' "$(command -v "$1")") ;;
 esac
 case $python in
-    *python*) exec $python -c 'import importlib.metadata as m, sys; print(m.version(sys.argv[1]))' \
-        "$package" ;;
+    *python*) ;;
+    *) echo "$1 is no program of a Python that can be asked" >&2; exit 1 ;;
 esac
-exit 1
+"""
+# The version of package $1 in the Python of command $2: some commands, vllm-router 0.1.17 among
+# them, do not know --version.
+_PACKAGE_VERSION = f"""\
+package=$1
+shift
+{_FIND_PYTHON}
+exec $python -c 'import importlib.metadata as m, sys; print(m.version(sys.argv[1]))' "$package"
 """
 _ASKED_OR_PACKAGE_VERSION = f"""\
 package=$1
@@ -50,19 +58,36 @@ shift
 "$@" --version 2>/dev/null && exit 0
 set -- "$package" "$1"
 {_PACKAGE_VERSION}"""
+_ENGINE_FACTS = f"""\
+{_FIND_PYTHON}
+exec $python "$2" engine
+"""
 
 
 def version_commands(cluster: ClusterProfile) -> dict[str, Sequence[str]]:
-    """How a node is asked for the versions that matter."""
+    """How a node is asked for the versions of the commands; those of packages come by `look_of`."""
     vllm = [word for word in cluster.engine.vllm if word != "serve"]
     return {
         "vllm": (*vllm, "--version"),
-        "nixl": ("sh", "-c", _PACKAGE_VERSION, "sh", "nixl", vllm[0]),
         "vllm-router": (
             *("sh", "-c", _ASKED_OR_PACKAGE_VERSION, "sh", "vllm-router"),
             *cluster.engine.router,
         ),
     }
+
+
+def look_of(cluster: ClusterProfile, node: NodeProfile, models: Iterable[str] = ()) -> Look:
+    """What is looked at on a node beside its versions. `models`: sources of model profiles.
+
+    A simulated node has no engine and no models.
+    """
+    real = not cluster.simulated
+    return Look(
+        engine=("sh", "-c", _ENGINE_FACTS, "sh", cluster.engine.vllm[0], "@agent@") if real else (),
+        models=tuple(dict.fromkeys(models)) if real else (),
+        ports=possible_ports(cluster, node),
+        variables=VARIABLES,
+    )
 
 
 def nodes_of(cluster: ClusterProfile, runs: Iterable[RunPlan]) -> set[str]:
@@ -80,8 +105,12 @@ class SessionNodes:
         names: Iterable[str],
         session: str,
         on_news: Callable[[News], None],
+        *,
+        models: Iterable[str] = (),
     ) -> None:
+        """`models`: sources that are looked for on the nodes."""
         self._cluster = cluster
+        self._models = tuple(models)
         self._session = session
         self._on_news = on_news
         self._clients = self._made(names)
@@ -101,6 +130,7 @@ class SessionNodes:
                 lease_s=self._cluster.lease_s,
                 version_commands=version_commands(self._cluster),
                 version_env=self._cluster.env,
+                look=look_of(self._cluster, node, self._models),
             )
             for node in self._cluster.nodes
             if node.name in wanted

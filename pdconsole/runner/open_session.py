@@ -271,7 +271,9 @@ class OpenSession:
         for node in cluster.nodes:
             if node.name not in names:
                 self._sights.take(LinkChanged(node.name, "closed", NOT_USED))
-        nodes = self._nodes = SessionNodes(cluster, names, self.name, on_news)
+        nodes = self._nodes = SessionNodes(
+            cluster, names, self.name, on_news, models=[self._planned.model.source]
+        )
         inventories = await nodes.open()
         # Before anything is looked at: what an earlier epoch left and this one cannot use.
         keep = process_tokens(self.name, remaining[0]) if remaining else ()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from pdconsole.measure.preflight import IDLE_MEMORY_MIB
+from pdconsole.measure.gpu_checks import IDLE_MEMORY_MIB
 from pdconsole.model.events import GpuSample, LinkStatus
 from pdconsole.model.grid import Slot
 from pdconsole.model.survey import Owner, Survey, SurveyGpu, SurveyNode
@@ -61,12 +61,15 @@ class Sights:
         sight.message = "" if news.status == "up" else news.message
 
     def take_inventory(self, inventory: Inventory, *, with_versions: bool) -> None:
-        """Versions that it was not asked for stay as they are known."""
+        """Versions, and what else was not asked for, stay as they are known."""
         sight = self.by_node[inventory.node]
         if with_versions:
             sight.versions, sight.versions_asked = dict(inventory.versions), True
         else:
             sight.versions = {**sight.versions, **inventory.versions}
+        known = sight.inventory.looked if sight.inventory is not None else None
+        if inventory.looked is None and known is not None:
+            inventory = msgspec.structs.replace(inventory, looked=known)
         sight.inventory = inventory
         sight.seen_wall = self._wall()
 

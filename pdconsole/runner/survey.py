@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pdconsole.model.survey import Survey
-from pdconsole.profiles import Profiles
+from pdconsole.profiles import ProfileError, Profiles
 from pdconsole.profiles.schema import ClusterProfile
 from pdconsole.runner.node_watch import NodeWatch
 from pdconsole.runner.sights import Sights
@@ -31,9 +32,12 @@ class ClusterSurvey:
         cluster: ClusterProfile,
         session: str,
         *,
+        models: Sequence[str] = (),
         patience_s: float = PATIENCE_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`models`: sources that are looked for on the nodes."""
+        self._models = models
         self.cluster = cluster  # of a simulated one, the addresses once its nodes run
         self.sights = Sights(cluster)
         self._session = session
@@ -73,7 +77,7 @@ class ClusterSurvey:
         try:
             await self._nodes_running()
             for node in self.cluster.nodes:
-                watch = NodeWatch(self.cluster, node, self._session, self.sights)
+                watch = NodeWatch(self.cluster, node, self._session, self.sights, self._models)
                 self._watches[node.name] = watch
                 tasks.append(asyncio.create_task(watch.run()))
             while self._clock() - self._asked < self._patience_s:
@@ -99,6 +103,15 @@ class ClusterSurvey:
             self.cluster = await ensure_embedded(self.cluster)
 
 
+def model_sources(profiles: Profiles) -> tuple[str, ...]:
+    """Where the models of the workspace come from; of what cannot be read, nothing."""
+    found = []
+    for name in profiles.names("model"):
+        with contextlib.suppress(ProfileError):  # whoever asks for that model is told
+            found.append(profiles.model(name).source)
+    return tuple(found)
+
+
 class Surveys:
     """The surveys of a runner, by cluster: begun when asked for, ended when not."""
 
@@ -120,7 +133,12 @@ class Surveys:
             running = None
         if running is None:
             session = f"survey-{os.getpid()}-{next(self._count)}"
-            running = ClusterSurvey(cluster, session, patience_s=self._patience_s)
+            running = ClusterSurvey(
+                cluster,
+                session,
+                models=model_sources(Profiles.open(self._workspace)),
+                patience_s=self._patience_s,
+            )
             self._running[name] = running
         running.ask()
         return running

@@ -9,7 +9,7 @@ import click
 import msgspec
 import pytest
 
-from pdconsole import cli
+from pdconsole import cli, cli_request
 from pdconsole.model.request import PlacedLayout, RunRequest
 from pdconsole.runner.command_line import command_line
 
@@ -30,7 +30,7 @@ def asked_by(command: str) -> RunRequest:
     asked = dict(context.params)
     for name in ("resumed", "detach", "plain", "as_json", "export", "output"):
         asked.pop(name)
-    return cli._request(asked.pop("experiment"), asked)
+    return cli_request.request_of(asked.pop("experiment"), asked)
 
 
 @pytest.mark.parametrize(
