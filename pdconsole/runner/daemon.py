@@ -47,6 +47,7 @@ class Runner:
         self._last_ending = ("", "")  # name of the last session and what it said
         self._end = asyncio.Event()
         self._idle_since = time.monotonic()
+        self._winding_up = False
 
     async def serve(self) -> None:
         """Until idle, told to shut down, or a signal."""
@@ -67,6 +68,7 @@ class Runner:
 
     async def wind_up(self) -> None:
         """Stop the session in order, end surveys: nothing of this runner stays on any node."""
+        self._winding_up = True
         try:
             if self._session is not None and self._carrying_out is not None:
                 self._session.stop()
@@ -81,6 +83,7 @@ class Runner:
         return time.monotonic() - self._idle_since > self._idle_s
 
     async def handle(self, call: Call) -> Reply:
+        self._idle_since = time.monotonic()  # a console asks anew each time; none is attached
         try:
             return await self._dispatch(call)
         except USER_ERRORS as e:
@@ -165,6 +168,8 @@ class Runner:
         return self._reply(checking=checking(survey, planned))
 
     async def _open(self, call: Call) -> Reply:
+        if self._winding_up:  # what began now would not be carried out
+            raise UserError("the runner is ending; try again in a moment")
         if self._session is not None:
             raise UserError(
                 f"{self._session.name} is running in this workspace; follow it with "
