@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Protocol
 
 import msgspec
@@ -103,7 +104,7 @@ def marks_line(marks: Sequence[TrackMark], end_t: float, width: int) -> list[tup
             at[free] = mark
     cells = sorted(at)
     found = []
-    for cell, following in zip(cells, (*cells[1:], width + 1), strict=True):
+    for cell, following in pairwise((*cells, width + 1)):
         mark = at[cell]
         text = _SHOWN[mark.kind]
         name = _short(mark)

@@ -228,6 +228,10 @@ def test_a_click_on_the_track_leads_to_where_its_knob_then_stands(
     assert track_cell(track_time(cell, end, width), end, width) == cell
 
 
+def test_a_track_without_marks_is_empty() -> None:
+    assert marks_line([], 100.0, 100) == []
+
+
 def test_a_flag_does_not_hide_the_point_that_begins_with_it() -> None:
     marks = [Mark(10, "point", "c=4"), Mark(50, "flag", "x"), Mark(50.001, "point", "c=8")]
     signs = [text for _, text, _ in marks_line(marks, 100.0, 100)]
