@@ -74,6 +74,13 @@ def test_every_action_of_a_screen_can_be_carried_out() -> None:
             assert hasattr(kind, f"action_{name}"), action.id
 
 
+async def test_the_palette_takes_keys_before_it_is_laid_out(workspace: Path) -> None:
+    async with opened_console(workspace, size=(1, 1)) as case:
+        await case.press("ctrl+p")
+        await case.press("pageup", "pagedown", "down", "pageup", "escape")
+        assert isinstance(case.app.screen, ConsoleScreen)
+
+
 @pytest.mark.parametrize(
     "made", [partial(ConfirmScreen, "Go?", "", yes="Go"), partial(ActionPalette, [])]
 )
