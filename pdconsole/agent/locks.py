@@ -1,4 +1,4 @@
-"""GPU locks: one file a slot, held by flock, so that they free themselves when the holder is dead.
+"""Slot locks: one file a slot, held by flock, so that they free themselves when the holder is dead.
 
 The holder is an open file description, shared by the agent and the keepers of the processes on
 that GPU: it stays locked while any of them lives. A file's text says who holds it; it counts only
@@ -45,14 +45,14 @@ class SlotLocks:
                 _write_holder(fd, self._session)
                 taken[slot] = fd
             else:
-                refused.append(f"GPU {slot} is held by {_holder_text(fd)}")
+                refused.append(f"slot {slot} is held by {_holder_text(fd)}")
                 os.close(fd)
         if refused:
             for fd in taken.values():
                 os.close(fd)
             raise AgentError(
                 "occupied",
-                f"{'; '.join(refused)}; wait for it to end, stop it, or place on other GPUs",
+                f"{'; '.join(refused)}; wait for it to end, stop it, or place on other slots",
             )
         self._held.update(taken)
 

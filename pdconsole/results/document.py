@@ -205,6 +205,10 @@ def _where(record: RunRecord, layout: Layout) -> dict[str, Any]:
         "gpus": layout.gpus,
         "loaded_gpus": record.loaded_gpus,  # the denominator of numbers per GPU
         "slot_kind": record.facts.slot_kind,
+        # Where slots are no GPUs of their own, the public names that say gpu count slots.
+        "per": "GPU" if record.facts.slot_kind == "gpu" else f"slot ({record.facts.slot_kind})",
+        # As the model profile names it: the node it lies on may expand ~ or know the hub's name.
+        "model": {"source": record.facts.model, "model_id": "source as written in the profile"},
         "placement": {"strategy": placement.strategy, "replicas": str(placement)},
         "network": record.plan.network,
         "cluster": record.facts.cluster,

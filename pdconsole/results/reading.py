@@ -13,6 +13,7 @@ from pdconsole.model.layout import Layout, LayoutError, parse_layout
 from pdconsole.results.directory import read_run_file
 from pdconsole.results.errors import ResultError
 from pdconsole.results.names import NameFacts, parse_name
+from pdconsole.results.network_tests import is_network_test
 
 # `vllm bench serve` users write "unlimited" as a huge number, because inf did not always work.
 UNLIMITED_RATE = 1e6
@@ -104,13 +105,15 @@ def read_directory(directory: Path) -> tuple[list[PointRow], list[ResultError]]:
         except ResultError as e:
             problems.append(e)
     rows.sort(key=lambda row: (row.kind, row.value or 0.0, row.file))
-    if not rows and not problems:
+    if not rows and not problems and not any(map(is_network_test, directory.glob("*.json"))):
         problems.append(_nothing(directory))
     return rows, problems
 
 
 def _point_files(directory: Path) -> Iterator[Path]:
     for path in sorted(directory.glob("*.json")):
+        if is_network_test(path):
+            continue
         # `vllm bench serve` writes a second file of another form beside each result.
         if not path.name.startswith(".") and not path.name.endswith(".pytorch.json"):
             yield path

@@ -9,16 +9,24 @@ from string import ascii_lowercase
 
 from pdconsole.results.reading import PointRow
 
-_IDENTITY = ("layout", "GPUs", "network", "placement")
-_NUMBERS = (
-    *("point", "req/s", "out tok/s", "tok/s/GPU"),
-    *("TTFT p50", "p99", "TPOT p50", "p99", "flags"),
-)
+# What a slot that is no GPU of its own makes of numbers.
+SLOTS = {
+    "gpu-share": "slots are shares of one GPU",
+    "cpu": "slots are CPU, and share the cores of their node",
+}
 _LEFT = frozenset({"layout", "network", "placement", "point", "flags"})
 
-EXPLANATION = (
-    "tok/s/GPU: prompt and output tokens a second, ÷ the GPUs that were loaded; latencies in ms"
-)
+
+def explanation(unit: str) -> str:
+    return (
+        f"tok/s/{unit}: prompt and output tokens a second, ÷ the {unit}s that were loaded; "
+        "latencies in ms"
+    )
+
+
+def unit_of(rows: Sequence[PointRow]) -> str:
+    """What numbers are divided by: `slot` where a slot of none of them is a GPU of its own."""
+    return "GPU" if not rows or any(row.slot_kind == "gpu" for row in rows) else "slot"
 
 
 def points_table(rows: Sequence[PointRow], width: int) -> str:
@@ -28,14 +36,23 @@ def points_table(rows: Sequence[PointRow], width: int) -> str:
         (_identity(row, repeats.get(row.directory, "")), _numbers(row, letters)) for row in rows
     ]
     legend = _legend(rows, letters, repeats)
-    flat = [_IDENTITY + _NUMBERS, *(one + other for one, other in cells)]
+    unit = unit_of(rows)
+    flat = [_head(unit), *(one + other for one, other in cells)]
     for gap in ("  ", " "):
         lines = _aligned(flat, gap)
         if max(map(len, lines)) <= width:
             break
     else:
-        lines = _blocks(cells)
+        lines = _blocks(cells, unit)
     return "\n".join([*lines, *wrapped(legend, width)])
+
+
+def _head(unit: str) -> tuple[str, ...]:
+    return (
+        *("layout", f"{unit}s", "network", "placement"),
+        *("point", "req/s", "out tok/s", f"tok/s/{unit}"),
+        *("TTFT p50", "p99", "TPOT p50", "p99", "flags"),
+    )
 
 
 def repeat_marks(rows: Sequence[PointRow]) -> dict[str, str]:
@@ -75,7 +92,7 @@ def _marks(row: PointRow) -> list[str]:
     """What a reader must know of a number: its flags, and whether it was ever real."""
     marks = ["simulated"] if row.simulated else []
     if row.slot_kind != "gpu":
-        marks.append(f"slots are {row.slot_kind}")
+        marks.append(SLOTS[row.slot_kind])
     return [*marks, *row.flags]
 
 
@@ -88,7 +105,7 @@ def _flag_letters(rows: Sequence[PointRow]) -> dict[str, str]:
 def _legend(
     rows: Sequence[PointRow], letters: dict[str, str], repeats: dict[str, str]
 ) -> list[str]:
-    lines = [EXPLANATION]
+    lines = [explanation(unit_of(rows))]
     layouts = {row.directory: row.layout for row in rows}
     lines += [f"{layouts[path]}{mark} = {path}" for path, mark in repeats.items()]
     for name, letter in letters.items():
@@ -109,13 +126,13 @@ def wrapped(lines: Sequence[str], width: int) -> list[str]:
     ]
 
 
-def _blocks(cells: Sequence[tuple[tuple[str, ...], tuple[str, ...]]]) -> list[str]:
+def _blocks(cells: Sequence[tuple[tuple[str, ...], tuple[str, ...]]], unit: str) -> list[str]:
     """One heading a run, its points below; all blocks in the same columns."""
-    lines = _aligned([_NUMBERS, *(numbers for _, numbers in cells)], "  ")
+    lines = _aligned([_head(unit)[4:], *(numbers for _, numbers in cells)], "  ")
     found = [f"  {lines[0]}"]
     rest = iter(lines[1:])
     for (layout, gpus, network, placement), group in groupby(cells, key=lambda cell: cell[0]):
-        about = [layout, f"{gpus} GPUs", network, placement]
+        about = [layout, f"{gpus} {unit}s", network, placement]
         found.append("  ".join(part for part in about if not part.startswith("-")))
         found.extend(f"  {next(rest)}" for _ in group)
     return found

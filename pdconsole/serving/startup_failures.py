@@ -53,6 +53,16 @@ _KNOWN = (
         "the model profile",
     ),
     known(
+        r"available memory on node \d+ .* less than requested memory for kv",
+        "the node has too little free memory for the KV cache that the CPU engine was told to take",
+        "lower VLLM_CPU_KVCACHE_SPACE in the env of the cluster profile, or free memory there",
+    ),
+    known(
+        r"max_model_len \(\d+\) is greater than the derived max_model_len",
+        "the model does not go as far as its profile's max_model_len",
+        "lower max_model_len in the model profile to what the model's config.json allows",
+    ),
+    known(
         r"CUDA out of memory|OutOfMemoryError|CUDA error: out of memory|cudaErrorMemoryAllocation",
         "GPU memory ran out",
         "take a larger TP, lower gpu-memory-utilization or max_model_len in the model profile, and "
@@ -68,6 +78,12 @@ _KNOWN = (
         r"nodename nor servname",
         "it cannot listen on the node's address",
         "set the node's address in the cluster profile to one of its own interfaces",
+    ),
+    known(
+        r"libuc[pst]\S*: cannot open shared object file|UCX plugin .*not found",
+        "NIXL does not find the libraries of UCX",
+        "install NIXL anew in vLLM's environment on the node: its wheels bring a UCX of their own; "
+        "one that was built there needs its UCX in LD_LIBRARY_PATH",
     ),
     known(
         r"NIXL is not available|no module named '?nixl",

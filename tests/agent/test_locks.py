@@ -28,7 +28,7 @@ def test_all_or_nothing_and_the_holder_is_named(node: Node) -> None:
     one.ok("lock", slots=[3, 2])
     error = two.error("lock", slots=[1, 2])
     assert error["kind"] == "occupied"
-    assert "GPU 2 is held by session one" in error["message"]
+    assert "slot 2 is held by session one" in error["message"]
     assert str(node.agent_pid("one")) in error["message"]
     held = {row["slot"]: row for row in _locks(two)}
     assert sorted(held) == [2, 3]

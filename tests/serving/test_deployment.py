@@ -149,8 +149,8 @@ async def test_cancelling_stops_everything() -> None:
 
 async def test_an_occupied_gpu_starts_nothing_and_says_who_holds_it() -> None:
     scene = Scene()
-    scene.nodes["p5-b"].occupied = "GPU 0 is held by ada (session x); wait, or choose other GPUs"
-    with pytest.raises(DeploymentError, match="p5-b: GPU 0 is held by ada"):
+    scene.nodes["p5-b"].occupied = "slot 0 is held by ada (session x); wait, or choose other slots"
+    with pytest.raises(DeploymentError, match="p5-b: slot 0 is held by ada"):
         await scene.start()
     assert scene.names("start") == []
     assert not scene.locked

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from pdconsole.serving.failures_at_work import complaint
 from pdconsole.serving.log_words import log_lines
-from pdconsole.serving.startup_failures import diagnose
+from pdconsole.serving.startup_failures import diagnose, stuck
 
 CASES = {
     "vllm serve: error: unrecognized arguments: --enable-warp": "does not know the flag --enable-w",
@@ -64,3 +67,70 @@ def test_an_empty_log_gives_no_cause() -> None:
 def test_colours_and_prefixes_are_not_shown() -> None:
     line = "\x1b[2m2026-01-02 03:04:05\x1b[0m \x1b[31mERROR\x1b[0m no worker is healthy\n\n"
     assert log_lines(line) == ("2026-01-02 03:04:05 ERROR no worker is healthy",)
+
+
+# Logs of vLLM 0.32.0 with NIXL 1.5.1, shortened: frames of tracebacks are left out.
+LOGS = Path(__file__).parent / "logs"
+STARTS = {
+    "start_model_missing": "there is no such model, neither on the hub nor as a path on the node",
+    "start_model_not_on_hub": "it cannot reach the model hub and has no copy of the model",
+    "start_port_taken": "another process listens on one of its ports",
+    "stuck_side_channel_taken": "another process listens on one of its ports",
+    "start_no_memory": "the node has too little free memory for the KV cache",
+    "start_ucx_missing": "NIXL does not find the libraries of UCX",
+    "start_no_ucx_transport": "NIXL cannot make its backend",
+    "start_max_len": "the model does not go as far as its profile's max_model_len",
+}
+AT_WORK = {
+    "work_hash_mismatch": ("do not fit together", "NIXL compatibility hash mismatch"),
+    "work_prefill_gone": ("the prefill replica whose KV it wanted is gone", "REMOTE_DISCONNECT"),
+    "work_kv_expired": ("KV expired on the prefill replica", "Potentially invalid KV blocks"),
+}
+
+
+def log(name: str) -> str:
+    return (LOGS / f"{name}.txt").read_text()
+
+
+@pytest.mark.parametrize(("name", "meaning"), STARTS.items())
+def test_starts_that_really_failed(name: str, meaning: str) -> None:
+    cause = diagnose(log(name), 1)
+    assert meaning in cause.what
+    assert cause.advice
+
+
+def test_a_start_that_hangs_for_ever_is_recognised_while_it_runs() -> None:
+    last_lines = "\n".join(log("stuck_side_channel_taken").splitlines()[-5:])
+    cause = stuck(last_lines)
+    assert cause is not None
+    assert "side channel" in cause.what
+    assert stuck(log("start_port_taken")) is None
+    assert stuck(log("stop_by_term")) is None
+
+
+@pytest.mark.parametrize(("name", "expected"), AT_WORK.items())
+def test_what_replicas_complain_of_while_they_serve(name: str, expected: tuple[str, str]) -> None:
+    said = complaint(log(name))
+    assert said is not None
+    what, line = expected
+    assert what in said.what
+    assert line in said.line
+
+
+@pytest.mark.parametrize("name", ["stop_by_term", "stop_by_term_quiet"])
+def test_what_a_replica_logs_because_it_was_told_to_end_is_no_complaint(name: str) -> None:
+    assert complaint(log(name)) is None
+    assert complaint(log("work_prefill_gone") + log(name)) == complaint(log("work_prefill_gone"))
+
+
+def test_an_error_of_unknown_cause_is_quoted_without_its_traceback() -> None:
+    error = "(Worker pid=7) ERROR 01-02 03:04:05 [runner.py:9]"
+    said = complaint(
+        f'{error} Traceback (most recent call last):\n{error}   File "x.py", line 1, in f\n'
+        f"{error} KeyError: 'layers.0.sinks'\n"
+        "(APIServer pid=1) ERROR 01-02 03:04:05 [serving.py:2] Request cmpl-1 failed with an "
+        "internal error during generation\n"
+    )
+    assert said is not None
+    assert (said.what, said.line) == ("", "KeyError: 'layers.0.sinks'")
+    assert complaint("INFO 01-02 03:04:05 [x.py:1] all is well\n") is None
