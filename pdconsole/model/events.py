@@ -266,6 +266,55 @@ class KvValidated(Event, frozen=True, kw_only=True, tag="kv.validated"):
     took_s: float = 0.0
 
 
+class NetBenchShape(msgspec.Struct, frozen=True, kw_only=True):
+    """One shape of a network test: `blocks` of each region of a KV cache, read at once."""
+
+    name: str
+    layers: int
+    block_tokens: int
+    block_bytes: int  # of one region: one descriptor
+    blocks: int
+    pool_blocks: int  # that there are in each region
+    scattered: bool
+    descriptors: int
+    bytes: int  # of a transfer
+    transfers: int  # timed
+    gbps: float  # bytes / median time
+    transfer_p50_ms: float  # from posting to the end
+    transfer_p99_ms: float
+    post_p50_ms: float  # of that, until it was posted
+    make_p50_ms: float  # before it
+    first_ms: float  # the first transfer, which also connects
+    posted_descriptors: int | None = None  # after NIXL merged neighbours; None: it does not tell
+    checked_blocks: int = 0  # by checksum
+    bad_blocks: int = 0
+    first_bad: str = ""
+    note: str = ""
+
+
+class NetBenchResult(Event, frozen=True, kw_only=True, tag="net.bench"):
+    """What NIXL alone reached between two slots on a network; see model.netbench."""
+
+    run: str
+    network: str
+    backend: str  # UCX, LIBFABRIC
+    source: str  # "node1:0", whose memory is read,
+    reader: str  # "node2:0", by this one
+    memory: str  # VRAM | DRAM
+    verdict: Verdict
+    message: str
+    advice: str = ""
+    gbps: float | None = None  # what the verdict is about,
+    good_gbps: float  # against these
+    bad_gbps: float
+    transport: str = ""  # that UCX said it reads such blocks by
+    proof: tuple[str, ...] = ()  # in its own words
+    nixl: str = ""  # version
+    shapes: tuple[NetBenchShape, ...] = ()
+    took_s: float = 0.0
+    file: str = ""  # under bm_results/
+
+
 class PointTick(Event, frozen=True, kw_only=True, tag="point.tick"):
     """Once a second, what the load driver saw in (t0, t1], node monotonic time."""
 
@@ -350,6 +399,7 @@ AnyEvent: TypeAlias = (
     | NixlSampled
     | PointState
     | KvValidated
+    | NetBenchResult
     | PointTick
     | RequestFinished
     | PointResult

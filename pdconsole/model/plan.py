@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from pdconsole.model.placement import Placement
@@ -34,6 +36,7 @@ class ExperimentPlan(msgspec.Struct, frozen=True, kw_only=True):
     policy: MeasurePolicy
     runs: tuple[RunPlan, ...]
     expectation: str = ""
+    kind: Literal["sweep", "netbench"] = "sweep"  # netbench: NIXL alone, no engine and no points
 
 
 def result_dir_name(

@@ -133,6 +133,7 @@ class State(msgspec.Struct, frozen=True):
     ticks: tuple[ev.PointTick, ...] = ()  # the last LIVE_WINDOW_S seconds of the current point
     notes: tuple[ev.Note, ...] = ()
     validations: Mapping[str, ev.KvValidated] = {}  # by run, the latest
+    network_tests: Mapping[str, ev.NetBenchResult] = {}  # by run, the latest
 
     @property
     def live(self) -> LiveLatency:
@@ -275,6 +276,10 @@ def _with_run(state: State, event: ev.Event, run: RunView, **changes: Any) -> St
 
 def _kv_validated(state: State, event: ev.KvValidated) -> State:
     return _stamped(state, event, validations={**state.validations, event.run: event})
+
+
+def _net_bench(state: State, event: ev.NetBenchResult) -> State:
+    return _stamped(state, event, network_tests={**state.network_tests, event.run: event})
 
 
 _RUN_ENDED = frozenset({"done", "failed", "skipped"})
@@ -472,6 +477,7 @@ _REDUCERS: dict[type[ev.Event], _Step] = {
     ev.NixlSampled: _nixl_sample,
     ev.PointState: _point_state,
     ev.KvValidated: _kv_validated,
+    ev.NetBenchResult: _net_bench,
     ev.PointTick: _tick,
     ev.RequestFinished: _request,
     ev.PointResult: _point_result,
