@@ -1,5 +1,5 @@
 """The commands of the zipapp: `connect`, `agent` and `keeper` for pdconsole itself, `drive` for
-the load driver, `engine` for what the engine's Python has."""
+the load driver, `nixl-probe` for the network test, `engine` for what the engine's Python has."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def main(argv: List[str]) -> int:
         from pdconsole.agent import engine_facts
 
         return engine_facts.main()
-    print("usage: agent.pyz connect|agent|keeper|drive|engine ...", file=sys.stderr)
+    print("usage: agent.pyz connect|agent|keeper|drive|nixl-probe|engine ...", file=sys.stderr)
     return 2
 
 

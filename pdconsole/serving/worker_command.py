@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -122,10 +122,18 @@ def worker_env(
     return {**env, **placed}
 
 
+def device_env(node: NodeProfile, slots: Sequence[int]) -> dict[str, str]:
+    """By which a process sees these slots of a node and no others."""
+    if node.kind == "cpu":
+        return {}
+    # The slots of a shared GPU are shares of the node's one.
+    visible = "0" if node.kind == "gpu-share" else ",".join(map(str, slots))
+    # The order makes indices mean what nvidia-smi shows.
+    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": visible}
+
+
 def _placed_env(site: WorkerSite, rules: EngineRules) -> Iterator[tuple[str, str]]:
-    if site.node.kind != "cpu":
-        yield "CUDA_DEVICE_ORDER", "PCI_BUS_ID"  # so that indices mean what nvidia-smi shows
-        yield "CUDA_VISIBLE_DEVICES", _visible_devices(site)
+    yield from device_env(site.node, site.slots).items()
     if site.kv is None:
         return
     yield "VLLM_NIXL_SIDE_CHANNEL_HOST", site.node.dial_address
@@ -137,12 +145,6 @@ def _placed_env(site: WorkerSite, rules: EngineRules) -> Iterator[tuple[str, str
     if site.kv.tp_differs:
         # D takes a share of the heads of each of P's blocks, so heads must be outermost in them.
         yield "VLLM_KV_CACHE_LAYOUT", "HND"
-
-
-def _visible_devices(site: WorkerSite) -> str:
-    if site.node.kind == "gpu-share":
-        return "0"  # the slots of such a node are shares of its one GPU
-    return ",".join(map(str, site.slots))
 
 
 def _simulation_env(site: WorkerSite, model: ModelProfile) -> Mapping[str, str]:
