@@ -134,6 +134,31 @@ def check(
         sys.exit(exit_codes.CANNOT)
 
 
+@click.command()
+@click.option("--cluster", default="embedded", show_default=True)
+@click.option("--model", default="gpt-oss-120b", show_default=True, help="Whose KV is moved.")
+@click.option("--network", "networks", multiple=True, required=True, help="May be repeated.")
+@click.option("--nodes", default="", metavar="SLOT,SLOT", help="Read the first's from the second.")
+@click.option("--tokens", type=click.IntRange(min=1), help="Of the prompt whose KV is moved.")
+@click.option("--ignore-checks", is_flag=True, help="Go on although a hard check failed.")
+@click.option("--json", "as_json", is_flag=True)
+@click.pass_obj
+def netbench(workspace: Path, /, as_json: bool, **asked: Any) -> None:
+    """Measure how fast NIXL moves KV between two slots, such as --nodes node1:0,node2:0.
+
+    No engine is started: two NIXL agents, memory laid out like the model's KV cache, READ as vLLM
+    does, every block checked, and the transport that UCX says it used.
+    """
+    from pdconsole.runner.netbench import network_test
+
+    say = say_on_stderr if as_json else click.echo
+    outcomes = network_test(workspace, say=say, **asked)
+    if as_json:
+        print_json(outcomes)
+    if any(outcome["verdict"] == "fail" for outcome in outcomes):
+        sys.exit(exit_codes.CANNOT)
+
+
 def add_to(cli: click.Group) -> None:
-    for command in (check, smoke, clean, validate):
+    for command in (check, smoke, clean, validate, netbench):
         cli.add_command(command)

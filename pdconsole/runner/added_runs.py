@@ -21,6 +21,10 @@ def added_runs(
     """
     if not placed:
         raise PlanError("name a layout to add")
+    if plan.kind == "netbench":
+        raise PlanError(
+            "a network test is as it began; test another pair with `pdconsole netbench`"
+        )
     grid = grid_of(planned.cluster)
     number = max((int(run.id) for run in plan.runs), default=0)
     runs: list[RunPlan] = []

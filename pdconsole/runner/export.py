@@ -29,6 +29,11 @@ def export_experiment(workspace: Path, request: RunRequest, output: Path | None)
     so. Raises UserError when a file is there already.
     """
     planned = plan_experiment(Profiles.open(workspace), request)
+    if planned.plan.kind == "netbench":
+        raise UserError(
+            f"{planned.plan.experiment} starts no servers that a script could start; run it, or "
+            "`pdconsole netbench`"
+        )
     cluster = planned.cluster
     if cluster.simulated:
         cluster = asyncio.run(ensure_embedded(cluster))

@@ -34,6 +34,7 @@ from pdconsole.runner.plan_events import changed_event, is_recorded, opened_even
 from pdconsole.runner.planning import Planned, plan_experiment
 from pdconsole.runner.recording import Recording
 from pdconsole.runner.run_layout import LayoutRun, RunContext, process_tokens
+from pdconsole.runner.run_netbench import NetBenchRun
 from pdconsole.runner.run_queue import RunQueue
 from pdconsole.runner.session_checks import SessionChecks
 from pdconsole.runner.session_meta import new_meta, node_facts, planned_of
@@ -334,8 +335,12 @@ class OpenSession:
                 self._emit(ev.RunState(run=run.id, status="failed", message=trouble))
                 failed.append(run.label)
                 continue
-            layout = LayoutRun(context, run, queue.points_done(run), queue.attempts(run))
-            if await layout.carry_out() == "failed":
+            if queue.plan.kind == "netbench":
+                outcome = await NetBenchRun(context, run).carry_out()
+            else:
+                layout = LayoutRun(context, run, queue.points_done(run), queue.attempts(run))
+                outcome = await layout.carry_out()
+            if outcome == "failed":
                 failed.append(run.label)
         if failed:
             count = f"{len(failed)} of {queue.taken} layouts"

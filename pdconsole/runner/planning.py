@@ -21,6 +21,8 @@ from pdconsole.profiles.schema import (
     WorkloadProfile,
 )
 from pdconsole.runner.ad_hoc import PlanError, ad_hoc_experiment, placed_run
+from pdconsole.runner.network_bench import refuse_untestable, result_dir
+from pdconsole.serving.planning import check_reach
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +59,14 @@ def plan_experiment(profiles: Profiles, request: RunRequest) -> Planned:
         for run, placement in zip(chosen, placements, strict=True):
             network = request.network or experiment.network_of(run)
             number = str(len(runs) + 1)
-            runs.append(run_plan(number, placement, network, of_mode, points, model))
+            run_of = run_plan(number, placement, network, of_mode, points, model)
+            if experiment.kind == "netbench":
+                refuse_untestable(placement, cluster)
+                run_of = msgspec.structs.replace(
+                    run_of, result_dir=result_dir(model, placement, network)
+                )
+                check_reach(run_of, cluster, networks[network])
+            runs.append(run_of)
     plan = ExperimentPlan(
         experiment=experiment.name,
         question=experiment.question.strip(),
@@ -67,6 +76,7 @@ def plan_experiment(profiles: Profiles, request: RunRequest) -> Planned:
         simulated=cluster.simulated,
         policy=_policy(experiment, request),
         runs=tuple(runs),
+        kind=experiment.kind,
     )
     return Planned(plan, cluster, model, networks, experiment.seed)
 
@@ -79,10 +89,10 @@ def _experiments(
         made = ad_hoc_experiment(profiles, request)
         return made, made
     full = profiles.experiment(request.experiment)
-    if full.kind == "netbench":
+    if full.kind == "netbench" and (request.concurrency or request.request_rate):
         raise PlanError(
-            f"{full.name} measures the network with NIXL on the nodes, which this version "
-            "does not do yet; pack-vs-spread compares networks under load"
+            f"{full.name} measures the network with NIXL alone and has no load levels; leave out "
+            "--concurrency and --request-rate"
         )
     if request.quick and full.quick is None:
         raise PlanError(

@@ -254,22 +254,8 @@ class LayoutRun:
         return True
 
     def _result_directory(self) -> ResultDirectory:
-        c = self._c
-        used = {slot.node for slot in self._run.placement.slots}
-        node = next(node for node in c.cluster.nodes if node.name in used)
-        facts = RunFacts(
-            session=c.session,
-            experiment=c.plan.experiment,
-            cluster=c.cluster.name,
-            model=c.model.source,
-            simulated=c.cluster.simulated,
-            policy=c.plan.policy,
-            gpu_model=node.gpu_model,
-            slot_kind=node.kind,
-            command=c.command,
-            versions={name: dict(v) for name, v in c.versions.items() if name in used},
-        )
-        return ResultDirectory.go_on_or_create(c.results_root, self._run, facts)
+        facts = run_facts(self._c, self._run)
+        return ResultDirectory.go_on_or_create(self._c.results_root, self._run, facts)
 
     def _point_state(
         self, point: Point, status: ev.PointStatus, message: str, attempt: int | None = None
@@ -281,6 +267,24 @@ class LayoutRun:
                 run=self._run.id, point=point.id, status=status, attempt=attempt, message=message
             )
         )
+
+
+def run_facts(c: RunContext, run: RunPlan) -> RunFacts:
+    """What the results of a run say of its session."""
+    used = {slot.node for slot in run.placement.slots}
+    node = next(node for node in c.cluster.nodes if node.name in used)
+    return RunFacts(
+        session=c.session,
+        experiment=c.plan.experiment,
+        cluster=c.cluster.name,
+        model=c.model.source,
+        simulated=c.cluster.simulated,
+        policy=c.plan.policy,
+        gpu_model=node.gpu_model,
+        slot_kind=node.kind,
+        command=c.command,
+        versions={name: dict(v) for name, v in c.versions.items() if name in used},
+    )
 
 
 def process_tokens(session: str, run: RunPlan) -> tuple[str, ...]:

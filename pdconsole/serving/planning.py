@@ -123,14 +123,14 @@ def _check(
     reason = rules_for(rules.version).layout_refusal(run.placement.layout, model.kv_heads)
     if reason:
         raise ServingError(f"Layout {run.placement.layout} cannot be served: {reason}")
-    _check_reach(run, cluster, network)
+    check_reach(run, cluster, network)
     if not cluster.simulated:
         _check_side_channels(run, cluster)
         _check_model_path(run, cluster, model)
 
 
-def _check_reach(run: RunPlan, cluster: ClusterProfile, network: NetworkProfile) -> None:
-    """The network must join every P with every D."""
+def check_reach(run: RunPlan, cluster: ClusterProfile, network: NetworkProfile) -> None:
+    """The network must join every P with every D. Raises ServingError."""
     for p, d in _pairs(run):
         p_node, d_node = p.slots[0].node, d.slots[0].node
         if network.across_nodes is False and p_node != d_node:

@@ -49,7 +49,6 @@ def read_experiments(workspace: Path) -> tuple[ExperimentEntry, ...]:
         except ProfileError as error:
             found.append(ExperimentEntry(name=name, problem=str(error)))
             continue
-        measured = e.kind == "sweep"
         found.append(
             ExperimentEntry(
                 name=name,
@@ -62,7 +61,6 @@ def read_experiments(workspace: Path) -> tuple[ExperimentEntry, ...]:
                 cluster=e.cluster,
                 model=e.model,
                 workload=e.workload,
-                problem="" if measured else "it measures the network; `pdconsole run` tells more",
             )
         )
     return tuple(found)

@@ -101,7 +101,7 @@ def test_a_placement_can_be_asked_for(profiles: Profiles) -> None:
         ("pd-ratio-sweep", {"layouts": ("9P-TP4+1D-TP2",)}, PlacementError, "GPUs"),
         ("pd-ratio-sweep", {"concurrency": (0,)}, PlanError, "above 0"),
         ("pd-ratio-sweep", {"network": "srdd"}, ProfileError, "srd"),
-        ("network-bandwidth-test", {}, PlanError, "pack-vs-spread"),
+        ("network-bandwidth-test", {}, PlanError, "is simulated"),
     ],
 )
 def test_what_cannot_be_says_why(

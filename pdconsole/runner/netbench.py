@@ -1,0 +1,213 @@
+"""The network between two slots of a cluster, tested for a command; no session is recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pdconsole.measure.preflight import preflight
+from pdconsole.model import events as ev
+from pdconsole.model.layout import parse_layout
+from pdconsole.model.placement import Placement, parse_manual, place
+from pdconsole.model.plan import RunPlan
+from pdconsole.model.workload import MeasurePolicy, Workload
+from pdconsole.profiles import Profiles
+from pdconsole.profiles.schema import ClusterProfile, ModelProfile, NetworkProfile
+from pdconsole.remote.client import NodeClient
+from pdconsole.remote.errors import RemoteError
+from pdconsole.remote.values import Inventory, News
+from pdconsole.results import RunFacts
+from pdconsole.results.facts import RunRecord
+from pdconsole.runner.network_bench import (
+    bench_and_write,
+    bench_of,
+    lines_of,
+    refuse_untestable,
+    result_dir,
+)
+from pdconsole.runner.nodes import SessionNodes, nodes_of
+from pdconsole.runner.planning import grid_of
+from pdconsole.runner.user_errors import UserError, refusal
+from pdconsole.serving.planning import check_reach
+
+TOKENS = 5000  # of a prompt whose KV is moved, if the model takes so many
+Say = Callable[[str], object]
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What is tested, network by network."""
+
+    workspace: Path
+    cluster: ClusterProfile
+    model: ModelProfile
+    networks: Mapping[str, NetworkProfile]
+    runs: tuple[RunPlan, ...]
+    session: str
+    say: Say
+
+
+def network_test(
+    workspace: Path,
+    *,
+    cluster: str,
+    model: str,
+    networks: Sequence[str],
+    nodes: str,
+    tokens: int | None,
+    ignore_checks: bool,
+    say: Say,
+) -> list[dict[str, Any]]:
+    """What each network reached, in the order asked. `nodes`: "a:0,b:0", whose memory is read and
+    who reads it; empty: the first slots that the network joins.
+
+    Raises the parts' own exceptions, each a sentence for people; nothing then still runs.
+    """
+    profiles = Profiles.open(workspace)
+    on = profiles.cluster(cluster)
+    served = profiles.model(model)
+    workload = Workload(
+        name="netbench", input_len=min(tokens or TOKENS, served.max_model_len), output_len=1
+    )
+    known = {name: profiles.network(name) for name in dict.fromkeys(networks)}
+    asked = Asked(
+        workspace=workspace,
+        cluster=on,
+        model=served,
+        networks=known,
+        runs=tuple(
+            _run(str(n), network, _ends(on, network, nodes), served, workload, on)
+            for n, network in enumerate(known.values(), 1)
+        ),
+        session=f"netbench-{os.getpid()}",
+        say=say,
+    )
+    found = asyncio.run(_over_each(asked, ignore_checks))
+    return [_outcome(result) for result in found]
+
+
+def _ends(cluster: ClusterProfile, network: NetworkProfile, nodes: str) -> Placement:
+    grid = grid_of(cluster)
+    if nodes:
+        ends = [end.strip() for end in nodes.split(",")]
+        if len(ends) != 2 or not all(ends):
+            raise UserError(
+                f"--nodes {nodes} names not two slots; write NODE:SLOT,NODE:SLOT such as "
+                "node1:0,node2:0"
+            )
+        return parse_manual(f"P1={ends[0]} D1={ends[1]}", grid)
+    apart = len(cluster.nodes) > 1 and network.across_nodes is not False
+    return place(parse_layout("1P-TP1+1D-TP1"), grid, "spread" if apart else "pack")
+
+
+def _run(
+    number: str,
+    network: NetworkProfile,
+    placement: Placement,
+    model: ModelProfile,
+    workload: Workload,
+    cluster: ClusterProfile,
+) -> RunPlan:
+    refuse_untestable(placement, cluster)
+    run = RunPlan(
+        id=number,
+        placement=placement,
+        network=network.name,
+        workload=workload,
+        points=(),
+        result_dir=result_dir(model, placement, network.name),
+    )
+    check_reach(run, cluster, network)
+    return run
+
+
+async def _over_each(asked: Asked, ignore_checks: bool) -> list[ev.NetBenchResult]:
+    def nothing(_news: News) -> None:
+        return
+
+    nodes = SessionNodes(asked.cluster, nodes_of(asked.cluster, asked.runs), asked.session, nothing)
+    try:
+        inventories = await nodes.open()
+        _check(asked, inventories, ignore_checks)
+        found = []
+        for run in asked.runs:
+            asked.say(f"testing {run.network}: {run.placement}")
+            result = await _tested(asked, run, nodes.clients, inventories)
+            for line in lines_of(result):
+                asked.say(line)
+            asked.say(f"  bm_results/{result.file}")
+            found.append(result)
+        return found
+    finally:
+        failures: list[RemoteError] = await nodes.end()
+        if failures:
+            raise failures[0]
+
+
+def _check(asked: Asked, inventories: Mapping[str, Inventory], ignore_checks: bool) -> None:
+    checks = preflight(
+        inventories,
+        asked.runs,
+        cluster=asked.cluster,
+        model=asked.model,
+        networks=asked.networks,
+        session=asked.session,
+    )
+    # Neither router nor context matter to NIXL alone.
+    refused = refusal(c for c in checks if c.check not in ("router", "context"))
+    if refused and not ignore_checks:
+        raise UserError(refused)
+
+
+async def _tested(
+    asked: Asked,
+    run: RunPlan,
+    clients: Mapping[str, NodeClient],
+    inventories: Mapping[str, Inventory],
+) -> ev.NetBenchResult:
+    node = next(n for n in asked.cluster.nodes if n.name in run.placement.nodes)
+    facts = RunFacts(
+        session="",
+        experiment="",
+        cluster=asked.cluster.name,
+        model=asked.model.source,
+        simulated=False,
+        policy=MeasurePolicy(),
+        gpu_model=node.gpu_model,
+        slot_kind=node.kind,
+        command=(
+            f"pdconsole netbench --cluster {asked.cluster.name} --model {asked.model.name} "
+            f"--network {run.network} --nodes {_nodes(run)} --tokens {run.workload.input_len}"
+        ),
+        versions={
+            name: dict(inventories[name].versions)
+            for name in run.placement.nodes
+            if name in inventories
+        },
+    )
+    b = bench_of(
+        run,
+        cluster=asked.cluster,
+        model=asked.model,
+        network=asked.networks[run.network],
+        session=asked.session,
+    )
+    record = RunRecord(plan=run, facts=facts)
+    return await bench_and_write(b, record, clients, asked.workspace / "bm_results", say=asked.say)
+
+
+def _nodes(run: RunPlan) -> str:
+    return ",".join(str(a.slots[0]) for a in run.placement.assignments)
+
+
+def _outcome(result: ev.NetBenchResult) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.to_builtins(result)
+    for stamp in ("seq", "t", "wall", "type", "run"):
+        found.pop(stamp, None)
+    return found
