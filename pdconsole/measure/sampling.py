@@ -79,6 +79,7 @@ def _nixl(run: str, process: str, node_t: float, values: Mapping[str, float]) ->
         transfers=total(values, f"{NIXL}bytes_transferred_count") or 0.0,
         xfer_s=total(values, f"{NIXL}xfer_time_seconds_sum") or 0.0,
         post_s=total(values, f"{NIXL}post_time_seconds_sum"),
+        descriptors=total(values, f"{NIXL}num_descriptors_sum"),
         failed_transfers=total(values, f"{NIXL}num_failed_transfers_total"),
         failed_notifications=total(values, f"{NIXL}num_failed_notifications_total"),
         expired=total(values, f"{NIXL}num_kv_expired_reqs_total"),

@@ -214,15 +214,17 @@ class WorkerSampled(Event, frozen=True, kw_only=True, tag="worker.sample"):
 
 
 class NixlSampled(Event, frozen=True, kw_only=True, tag="nixl.sample"):
-    """NIXL counters of a decode replica (the reader), cumulative."""
+    """NIXL counters of a decode replica (the reader), cumulative. From the log of vLLM 0.11.0 there
+    are only `transfers`; a count that a version lacks is None."""
 
     run: str
     process: str
     node_t: float
-    bytes: float
+    bytes: float | None = None
     transfers: float
-    xfer_s: float
+    xfer_s: float | None = None
     post_s: float | None = None
+    descriptors: float | None = None
     failed_transfers: float | None = None
     failed_notifications: float | None = None
     expired: float | None = None

@@ -156,6 +156,7 @@ _NIXL_COLUMNS = (
     "transfers",
     "xfer_s",
     "post_s",
+    "descriptors",
     "failed_transfers",
     "failed_notifications",
     "expired",
@@ -206,11 +207,12 @@ def _nixl_counters(event: ev.NixlSampled) -> dict[str, float]:
 def _nixl_rates(seconds: float, grown: dict[str, float]) -> dict[str, float]:
     rates: dict[str, float] = {}
     if seconds > 0:
-        rates["live_wire_bytes_per_s"] = grown["bytes"] / seconds
+        if "bytes" in grown:
+            rates["live_wire_bytes_per_s"] = grown["bytes"] / seconds
         failures = [grown[name] for name in _FAILURES if name in grown]
         if failures:
             rates["live_failures"] = sum(failures)
-    if grown["xfer_s"] > 0:
+    if grown.get("xfer_s", 0.0) > 0 and "bytes" in grown:
         rates["live_transfer_bytes_per_s"] = grown["bytes"] / grown["xfer_s"]
     return rates
 

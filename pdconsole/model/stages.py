@@ -197,7 +197,7 @@ def _transfers(views: Iterable[ProcessView]) -> tuple[float | None, float | None
     tells_post = False
     for view in views:
         first, last = view.window.nixl_first, view.window.nixl_last
-        if first is None or last is None:
+        if first is None or last is None or last.xfer_s is None:
             continue
         count += _grown(first.transfers, last.transfers)
         moved += _grown(first.xfer_s, last.xfer_s)

@@ -15,6 +15,7 @@ from typing import Self
 
 from pdconsole.journal import JournalError, JournalWriter, ProcessLog, SeriesWriter, SessionDir
 from pdconsole.journal.keyframes import KeyframeWriter
+from pdconsole.measure.transfer_log import TransferLogs
 from pdconsole.model import events as ev
 from pdconsole.remote.values import LogChunk, News
 from pdconsole.runner.telemetry import events_of
@@ -31,6 +32,7 @@ class Recording:
         self._keyframes: KeyframeWriter | None = None  # until the first flush
         self._no_more_keyframes = False
         self._directory = directory
+        self._transfer_logs = TransferLogs()
         self._logs: dict[tuple[str, str], ProcessLog] = {}  # by node and token
         self._on_failure = on_failure
         self._started_monotonic = time.monotonic() - self._writer.t
@@ -43,6 +45,9 @@ class Recording:
 
     def news(self, news: News) -> None:
         """Record what a node told."""
+        sample = self._transfer_logs.take(news)
+        if sample is not None:
+            self.emit(sample)
         if isinstance(news, LogChunk):
             chunk = news
             self._guarded(lambda: self._append_log(chunk))
