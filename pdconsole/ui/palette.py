@@ -27,6 +27,10 @@ class ActionPalette(CommandPalette):
     def dismiss(self, result: None = None) -> AwaitComplete:
         return super().dismiss(result) if self.is_active else AwaitComplete()
 
+    def _gather_commands(self, search_value: str) -> Any:
+        """What was typed may come when the palette has gone, and with it the list to fill."""
+        return super()._gather_commands(search_value) if self.is_active else None
+
     def _action_command_list(self, action: str) -> None:
         """Textual's own looks for rows by lines that a list not laid out yet does not have."""
         if self.query_one(CommandList).scrollable_content_region:

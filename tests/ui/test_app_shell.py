@@ -74,6 +74,18 @@ def test_every_action_of_a_screen_can_be_carried_out() -> None:
             assert hasattr(kind, f"action_{name}"), action.id
 
 
+async def test_what_is_typed_when_the_palette_has_gone_is_not_looked_for(workspace: Path) -> None:
+    async with opened_console(workspace) as case:
+        await case.press("ctrl+p")
+        palette = case.app.screen
+        assert isinstance(palette, ActionPalette)
+        palette.dismiss()
+        await case.settle()
+        palette._gather_commands("theme")  # as a key does that was on its way
+        await case.settle()
+        assert isinstance(case.app.screen, ConsoleScreen)
+
+
 async def test_the_palette_takes_keys_before_it_is_laid_out(workspace: Path) -> None:
     async with opened_console(workspace, size=(1, 1)) as case:
         await case.press("ctrl+p")
