@@ -7,7 +7,7 @@ from pdconsole.results.directory import ResultDirectory
 from pdconsole.results.document import point_document
 from pdconsole.results.errors import ResultError
 from pdconsole.results.facts import RunFacts
-from pdconsole.results.reading import PointRow, read_directory, read_point
+from pdconsole.results.reading import PointRow, read_directory, read_point, read_points
 from pdconsole.results.requests import read_requests
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "point_document",
     "read_directory",
     "read_point",
+    "read_points",
     "read_requests",
 ]

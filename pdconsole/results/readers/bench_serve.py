@@ -1,0 +1,124 @@
+"""What `vllm bench serve --save-result` writes, of any version; our own files begin so too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pdconsole.results.point_row import LATENCIES, STATISTICS, PointRow, per_gpu
+from pdconsole.results.readers.fields import count, number, wall
+from pdconsole.results.readers.place import Place, place_of
+
+SOURCE = "vllm bench serve"
+NEEDED = ("duration", "completed", "request_throughput", "total_token_throughput")
+
+# Users write "unlimited" as a huge number, because inf did not always work.
+UNLIMITED_RATE = 1e6
+
+_THEIR_WORD = {"p50": "median"}
+
+
+def row(path: Path, document: Mapping[str, Any]) -> PointRow:
+    """The point of a file of somebody else."""
+    place = place_of(path, document)
+    duration = float(document["duration"])
+    ended = wall(document.get("date"))
+    return PointRow(
+        source=SOURCE,
+        **told_by(place),
+        **lengths(place, document),
+        # The stamp is of when the file was written.
+        started_wall=None if ended is None else ended - duration,
+        repeat=place.repeat,
+        group=place.group,
+        **measured(path, document, place.gpus),
+    )
+
+
+def measured(path: Path, document: Mapping[str, Any], gpus: int | None) -> dict[str, Any]:
+    """What the keys of `vllm bench serve` tell, whoever wrote them."""
+    kind, value = load(document)
+    total = float(document["total_token_throughput"])
+    return {
+        "file": str(path),
+        "model": str(document.get("model_id") or ""),
+        "kind": kind,
+        "value": value,
+        "duration_s": float(document["duration"]),
+        "completed": int(document["completed"]),
+        "failed": count(document.get("failed")),
+        "request_throughput": float(document["request_throughput"]),
+        "output_throughput": number(document.get("output_throughput")),
+        "total_token_throughput": total,
+        "tokens_per_s_per_gpu": per_gpu(total, gpus),
+        "input_tokens": count(document.get("total_input_tokens")),
+        "output_tokens": count(document.get("total_output_tokens")),
+        "num_prompts": count(document.get("num_prompts")),
+        "max_concurrency": count(document.get("max_concurrency")),
+        "peak_concurrency": count(document.get("max_concurrent_requests")),
+        "burstiness": number(document.get("burstiness")),
+        "date": str(document.get("date") or ""),
+        **_latencies(document),
+    }
+
+
+def told_by(place: Place) -> dict[str, Any]:
+    """What only names, or metadata that somebody gave, can tell."""
+    return {
+        "layout": place.slug,
+        "gpus": place.gpus,
+        "gpus_all": place.gpus,
+        "placement": place.name.placement,
+        "network": place.name.network,
+        "nodes": place.nodes,
+        "gpu_model": place.name.gpu_model,
+    }
+
+
+def lengths(place: Place, document: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the name; else of metadata, else of the totals where all requests were of one length."""
+    done = count(document.get("completed"))
+    found = {
+        "input_len": place.name.input_len,
+        "output_len": place.name.output_len,
+    }
+    for key, word, total in (
+        ("input_len", "isl", "total_input_tokens"),
+        ("output_len", "osl", "total_output_tokens"),
+    ):
+        if found[key] is None:
+            found[key] = count(document.get(word)) or _each(document.get(total), done)
+    return {**found, "mode": place.name.mode}
+
+
+def _each(total: Any, requests: int | None) -> int | None:
+    tokens = count(total)
+    if not tokens or not requests or tokens % requests:
+        return None
+    return tokens // requests
+
+
+def load(document: Mapping[str, Any]) -> tuple[str, float | None]:
+    """Closed loop unless a real request rate is given; that may have a cap on concurrency too."""
+    rate = number(document.get("request_rate"))
+    if rate is not None and 0 < rate < UNLIMITED_RATE:
+        return "request_rate", rate
+    return "concurrency", number(document.get("max_concurrency"))
+
+
+def _latencies(document: Mapping[str, Any]) -> dict[str, float | None]:
+    """Our names for what the file calls `median_ttft_ms`.
+
+    Files say 0 where there was nothing to measure: no TPOT with a single output token.
+    """
+    found: dict[str, float | None] = {}
+    for name in LATENCIES:
+        told = {
+            which: number(document.get(f"{_THEIR_WORD.get(which, which)}_{name}_ms"))
+            for which in STATISTICS
+        }
+        if told["mean"] == 0 or told["p50"] == 0:
+            continue
+        found |= {f"{name}_{which}_ms": value for which, value in told.items()}
+    return found

@@ -1,0 +1,59 @@
+"""Our own points: the keys of `vllm bench serve`, and what it does not know under `pdconsole`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pdconsole.results.point_row import PointRow
+from pdconsole.results.readers.bench_serve import measured
+from pdconsole.results.readers.fields import mapping, number
+from pdconsole.results.readers.place import place_of
+
+SOURCE = "pdconsole"
+
+_NODE = re.compile(r"[=+,]([^:=+,\s]+):")
+_THEIR_WORD = {"mean": "mean", "median": "p50"}
+
+
+def row(path: Path, document: Mapping[str, Any]) -> PointRow:
+    ours = document["pdconsole"]
+    workload = ours["workload"]
+    gpus = int(ours["loaded_gpus"])
+    return PointRow(
+        source=SOURCE,
+        layout=str(ours["layout"]),
+        gpus=gpus,
+        gpus_all=int(ours.get("gpus", gpus)),
+        placement=str(ours["placement"]["strategy"]),
+        nodes=_nodes(str(ours["placement"].get("replicas", ""))),
+        network=str(ours["network"]),
+        gpu_model=str(document.get("hw") or ""),
+        input_len=int(workload["input_len"]),
+        output_len=int(workload["output_len"]),
+        mode=str(workload.get("mode", "mixed")),
+        simulated=bool(ours["simulated"]),
+        slot_kind=str(ours.get("slot_kind", "gpu")),
+        flags={str(f["name"]): str(f["evidence"]) for f in ours["flags"]},
+        session=str(ours["session"]),
+        ci=_intervals(mapping(ours.get("intervals"))),
+        started_wall=number(mapping(ours.get("window")).get("started_wall")),
+        repeat=place_of(path).repeat,
+        **measured(path, document, gpus),
+    )
+
+
+def _nodes(replicas: str) -> int | None:
+    """Of `C1=node1:0-1 C2=node2:0-1`: two."""
+    return len(set(_NODE.findall(replicas))) or None
+
+
+def _intervals(intervals: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    found: dict[str, tuple[float, float]] = {}
+    for latency, by_statistic in intervals.items():
+        for word, (low, high) in mapping(by_statistic).items():
+            name = f"{latency.removesuffix('_ms')}_{_THEIR_WORD.get(word, word)}_ms"
+            found[name] = (float(low), float(high))
+    return found
