@@ -267,9 +267,16 @@ class ConsoleApp(App[None]):
             and event.key in box._bindings.key_to_bindings
         ):
             if not await self._check_bindings(event.key, priority=True):
-                box.call_later(self._check_bindings, event.key)
+                box.call_later(self._key_of_box, box, event)
             return
         await super().on_event(event)
+
+    async def _key_of_box(self, box: Input, event: events.Key) -> None:
+        """When what was typed before is in the box; the key is another's if that left the box."""
+        if self.focused is box:
+            await self._check_bindings(event.key)
+        else:
+            self.post_message(events.Key(event.key, event.character))
 
     def on_key(self, event: events.Key) -> None:
         """Typing is quicker than the focus: what was on its way to another part is text too.

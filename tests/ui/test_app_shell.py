@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 from functools import partial
@@ -9,8 +10,10 @@ from pathlib import Path
 
 import pytest
 from console_case import a_workspace, opened_console
+from textual import events
 from textual.color import Color
 from textual.command import CommandPalette
+from textual.widgets import Input
 
 from pdconsole.ui import theme
 from pdconsole.ui.actions import Action, key_label
@@ -21,7 +24,7 @@ from pdconsole.ui.plain_characters import plain_text
 from pdconsole.ui.screen_list import SCREENS
 from pdconsole.ui.screens.confirm import ConfirmScreen
 from pdconsole.ui.screens.console_screen import ConsoleScreen
-from pdconsole.ui.screens.help import HelpScreen
+from pdconsole.ui.screens.help import HelpScreen, HelpSection
 from pdconsole.ui.settings import Settings, load_settings, save_settings
 from pdconsole.ui.widgets.log_view import ACTIONS as LOG_ACTIONS
 from pdconsole.ui.widgets.log_view import pieces
@@ -84,6 +87,28 @@ async def test_what_is_typed_when_the_palette_has_gone_is_not_looked_for(workspa
         palette._gather_commands("theme")  # as a key does that was on its way
         await case.settle()
         assert isinstance(case.app.screen, ConsoleScreen)
+
+
+async def test_a_key_of_a_box_that_was_left_is_for_what_came_instead(workspace: Path) -> None:
+    composing = asyncio.Event()
+
+    class SlowHelp(HelpScreen):
+        async def _compose(self) -> None:
+            await composing.wait()
+            await super()._compose()
+
+    over = SlowHelp([HelpSection("long", "line\n" * 99, [])], {}, ascii_only=False)
+    async with opened_console(workspace) as case:
+        await case.press("slash")
+        box = case.app.focused
+        assert isinstance(box, Input)
+        box.call_later(case.app.push_screen, over)  # what an earlier key does
+        case.app.post_message(events.Key("ctrl+f", None))
+        await asyncio.sleep(0.05)
+        composing.set()
+        await case.settle()
+        assert case.app.screen is over
+        assert over.query_one("#help").scroll_y == 10
 
 
 async def test_the_palette_takes_keys_before_it_is_laid_out(workspace: Path) -> None:
