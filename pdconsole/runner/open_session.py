@@ -33,7 +33,7 @@ from pdconsole.runner.plan_changes import PlanChanges
 from pdconsole.runner.plan_events import changed_event, is_recorded, opened_event
 from pdconsole.runner.planning import Planned, plan_experiment
 from pdconsole.runner.recording import Recording
-from pdconsole.runner.run_layout import LayoutRun, RunContext, process_tokens
+from pdconsole.runner.run_layout import LayoutRun, RunContext, RunOutcome, process_tokens
 from pdconsole.runner.run_netbench import NetBenchRun
 from pdconsole.runner.run_queue import RunQueue
 from pdconsole.runner.session_checks import SessionChecks
@@ -84,7 +84,7 @@ def resume(workspace: Path, name: str, *, ignore_checks: bool = False) -> OpenSe
         return OpenSession(workspace, directory, planned, ignore_checks=ignore, earlier=earlier)
     except USER_ERRORS as e:
         raise UserError(str(e)) from e
-    except (KeyError, ValueError) as e:
+    except (KeyError, ValueError, TypeError, AttributeError) as e:
         raise UserError(f"{name} cannot be resumed: its session.yaml is not whole ({e})") from e
 
 
@@ -163,6 +163,10 @@ class OpenSession:
             return
         if scope == "point" and not self._steering.measuring:
             raise UserError("no point is being measured now; to skip a layout use --layout")
+        if scope == "layout" and not self._steering.in_layout:
+            raise UserError(
+                "no layout is under way now; one that has not begun is skipped with --run ID"
+            )
         self._note_command("skip", f"this {scope}")
         if scope == "layout":
             self._steering.skip_this_layout()
@@ -225,6 +229,8 @@ class OpenSession:
     async def _sitting(self, recording: Recording) -> Ending:
         try:
             self._open_epoch(recording)
+            if recording.failure is not None:
+                raise recording.failure
             self._work = asyncio.create_task(self._through_the_plan(recording))
             return await self._work
         except asyncio.CancelledError:
@@ -330,22 +336,28 @@ class OpenSession:
             run = queue.take()
             if run is None:
                 break
-            trouble = await self._made_ready(nodes, run)
-            if trouble:
-                self._emit(ev.RunState(run=run.id, status="failed", message=trouble))
-                failed.append(run.label)
-                continue
-            if queue.plan.kind == "netbench":
-                outcome = await NetBenchRun(context, run).carry_out()
-            else:
-                layout = LayoutRun(context, run, queue.points_done(run), queue.attempts(run))
-                outcome = await layout.carry_out()
+            self._steering.layout_begins()
+            try:
+                outcome = await self._run(context, nodes, run)
+            finally:
+                self._steering.layout_ends()
             if outcome == "failed":
                 failed.append(run.label)
         if failed:
             count = f"{len(failed)} of {queue.taken} layouts"
             return "failed", f"{count} did not complete: {'; '.join(failed)}"
         return "finished", ""
+
+    async def _run(self, context: RunContext, nodes: SessionNodes, run: RunPlan) -> RunOutcome:
+        trouble = await self._made_ready(nodes, run)
+        if trouble:
+            self._emit(ev.RunState(run=run.id, status="failed", message=trouble))
+            return "failed"
+        queue = self._queue
+        if queue.plan.kind == "netbench":
+            return await NetBenchRun(context, run).carry_out()
+        layout = LayoutRun(context, run, queue.points_done(run), queue.attempts(run))
+        return await layout.carry_out()
 
     async def _made_ready(self, nodes: SessionNodes, run: RunPlan) -> str:
         """Connect to and check what an added run uses; why it cannot be, or nothing."""

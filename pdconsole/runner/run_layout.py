@@ -78,7 +78,6 @@ class LayoutRun:
     async def carry_out(self) -> RunOutcome:
         """Every way out takes the deployment down. Failures that name their cause end this run
         only; a RemoteError (the node is gone) ends it too, and the next layout is tried."""
-        self._c.steering.layout_begins()
         self._state("launching")
         try:
             plan = plan_deployment(
@@ -117,6 +116,8 @@ class LayoutRun:
 
     async def _started(self, plan: DeploymentPlan) -> bool:
         """False when an operator no longer wants the layout before it answers."""
+        if self._c.steering.layout_unwanted:
+            return False
         starting = asyncio.ensure_future(
             deployment.start(
                 plan,

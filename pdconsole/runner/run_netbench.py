@@ -24,7 +24,6 @@ class NetBenchRun:
 
     async def carry_out(self) -> RunOutcome:
         """A bad verdict is a result and no failure. Nothing runs afterwards, whatever happens."""
-        self._c.steering.layout_begins()
         self._state("launching")
         try:
             outcome, message = await self._tested()

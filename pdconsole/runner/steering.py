@@ -16,6 +16,7 @@ class Steering:
         self.skip_requested = asyncio.Event()
         self.layout_skipped = asyncio.Event()
         self.measuring = False  # a point, now
+        self.in_layout = False  # one is carried out, or made ready for
         self._go_on = asyncio.Event()
         self._go_on.set()
 
@@ -33,6 +34,10 @@ class Steering:
 
     def unpause(self) -> None:
         self._go_on.set()
+
+    @property
+    def layout_unwanted(self) -> bool:
+        return self.stop_requested.is_set() or self.layout_skipped.is_set()
 
     def skip_point(self) -> None:
         self.skip_requested.set()
@@ -52,19 +57,28 @@ class Steering:
 
     async def until_layout_is_unwanted(self) -> None:
         """Returns when someone asks for a stop, or for the rest of this layout to be skipped."""
-        waiting = [
-            asyncio.ensure_future(event.wait())
-            for event in (self.stop_requested, self.layout_skipped)
-        ]
-        try:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waiting:
-                wait.cancel()
+        await _first_of(self.stop_requested, self.layout_skipped)
 
     def layout_begins(self) -> None:
+        self.in_layout = True
         self.layout_skipped.clear()
         self.skip_requested.clear()
 
+    def layout_ends(self) -> None:
+        self.in_layout = False
+
     async def while_paused(self) -> None:
-        await self._go_on.wait()
+        """In a layout, until it is skipped at the longest: its workers are to end then."""
+        if self.in_layout:
+            await _first_of(self._go_on, self.layout_skipped)
+        else:
+            await self._go_on.wait()
+
+
+async def _first_of(*events: asyncio.Event) -> None:
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waiting:
+            wait.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from pdconsole.journal import read_events
 from pdconsole.model import events as ev
 from pdconsole.model.request import PlacedLayout, Reply, RunRequest
 from pdconsole.model.state import State, fold
+from pdconsole.runner.session_checks import SessionChecks
 
 pytestmark = pytest.mark.slow
 
@@ -86,6 +88,51 @@ async def test_reorder_add_and_skip_while_it_runs(case: RunnerCase) -> None:
     assert ("node2", "gpus-free") in checked
     assert {"node1", "node2"} == set(case.meta()["nodes"])
     assert "nothing is running" in await case.refused("add", placed=(far,))
+
+
+async def test_a_layout_skipped_in_a_pause_goes_down_and_the_pause_stays(case: RunnerCase) -> None:
+    def paused(message: str) -> Any:
+        def seen(events: list[ev.Event]) -> bool:
+            return any(
+                isinstance(e, ev.SessionState) and (e.status, e.message) == ("paused", message)
+                for e in events
+            )
+
+        return seen
+
+    await case.ask("run", run=quick("1xTP1", "1xTP2", concurrency=(2, 3)))
+    assert "no layout is under way" in await case.refused("skip", scope="layout")
+    await case.recorded(run_state("1", "measuring"))
+    await case.ask("pause")
+    await case.recorded(paused("between points"))
+    await case.ask("skip", scope="layout")
+    await case.recorded(paused("between layouts"))
+    state = state_of(case)
+    assert [run.status for run in state.runs] == ["skipped", "pending"]
+    assert {view.state.status for view in state.processes.values()} == {"stopped"}
+    assert "no layout is under way" in await case.refused("skip", scope="layout")
+    await case.ask("unpause")
+    assert await case.ended() == "finished"
+    assert [run.status for run in state_of(case).runs] == ["skipped", "done"]
+
+
+async def test_an_added_layout_can_be_skipped_while_its_nodes_are_looked_at(
+    case: RunnerCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(*_: object) -> None:
+        looking.set()
+        await go_on.wait()
+
+    monkeypatch.setattr(SessionChecks, "look_anew", slow)
+    await case.ask("run", run=quick("1xTP1"))
+    await case.ask("add", placed=(PlacedLayout(layout="1xTP2"),))
+    await looking.wait()
+    await case.ask("skip", scope="layout", runs=("2",))
+    go_on.set()
+    assert await case.ended() == "finished"
+    assert [run.status for run in state_of(case).runs] == ["done", "skipped"]
 
 
 async def test_a_resume_carries_out_the_changed_plan(case: RunnerCase) -> None:
