@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import click
 
-from pdconsole import __version__, cli_nodes, exit_codes
-from pdconsole.cli_output import print_json
+from pdconsole import __version__, cli_nodes, cli_results, exit_codes
+from pdconsole.cli_output import print_json, terminal_width
 from pdconsole.cli_request import placed_of, request_of, run_options
 
 if TYPE_CHECKING:
@@ -400,13 +400,7 @@ def sessions(workspace: Path, as_json: bool) -> None:
 
         print_json(msgspec.to_builtins(found))
         return
-    click.echo(sessions_table(found, width=_width()))
-
-
-def _width() -> int:
-    import shutil
-
-    return shutil.get_terminal_size((120, 40)).columns
+    click.echo(sessions_table(found, width=terminal_width()))
 
 
 @cli.command()
@@ -442,25 +436,6 @@ def _integers(text: str, option: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise click.BadParameter("write whole numbers, as in 1,2,4", param_hint=option) from None
-
-
-@cli.command()
-@click.argument("directories", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True)
-@click.option("--no-chart", is_flag=True, help="The table alone.")
-def compare(directories: tuple[Path, ...], as_json: bool, no_chart: bool) -> None:
-    """Compare result directories: a table of their points and a chart of throughput and TPOT."""
-    from pdconsole.results import compare as compare_directories
-
-    comparison = compare_directories(directories)
-    if as_json:
-        print_json(comparison.to_json())
-    else:
-        click.echo(comparison.text(width=_width(), chart=not no_chart))
-    for problem in comparison.skipped:
-        click.echo(f"pdconsole: skipped {problem}", err=True)
-    if comparison.skipped or not comparison.rows:
-        sys.exit(exit_codes.CANNOT)
 
 
 # --- the workspace ---
@@ -509,3 +484,4 @@ def profiles_check(workspace: Path, as_json: bool) -> None:
 
 
 cli_nodes.add_to(cli)
+cli_results.add_to(cli)

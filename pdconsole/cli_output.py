@@ -15,3 +15,9 @@ def print_json(value: Any) -> None:
 
 def say_on_stderr(line: str) -> None:
     click.echo(line, err=True)
+
+
+def terminal_width() -> int:
+    import shutil
+
+    return shutil.get_terminal_size((120, 40)).columns
