@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import msgspec
-
 from pdconsole.model import events as ev
 from pdconsole.model.plan import RunPlan
 from pdconsole.profiles.schema import ModelProfile, NetworkProfile
@@ -19,7 +17,6 @@ from pdconsole.runner.kv_validation import (
     validate,
     without,
 )
-from pdconsole.serving.complaints import complaints_of
 from pdconsole.serving.plan import DeploymentPlan
 
 
@@ -67,14 +64,9 @@ class KvGate:
         else:
             layout = run.placement.layout.slug
             earlier = self._earlier.get(layout)
-            complaints = complaints_of(plan, nodes)
-            await complaints.listen()
             found = await validate(plan, nodes, self._model, network, self._seed, earlier=earlier)
             self._earlier.setdefault(layout, found)
             event = found.event
-            if event.verdict == "fail" and (said := await complaints.heard()):
-                message = f"{event.message.rstrip('.')}. {said}"
-                event = msgspec.structs.replace(event, message=message)
         self._tell(event)
         decode = next(p for p in plan.workers if p.role == "decode")
         self._emit(check_of(event, decode.node))

@@ -13,6 +13,7 @@ from pdconsole.model.plan import RunPlan
 from pdconsole.model.validation import CHECK, Case, Judgement, compare, judge
 from pdconsole.profiles.schema import ModelProfile, NetworkProfile
 from pdconsole.remote.client import NodeClient
+from pdconsole.serving.complaints import complaints_of
 from pdconsole.serving.plan import DeploymentPlan
 
 SIMULATED = "simulated: nothing to validate"
@@ -51,11 +52,16 @@ async def validate(
     """Try the transfers of a deployment that serves and judge them, and against `earlier`: the
     same layout on another network. Raises MeasureError or RemoteError where it cannot be tried."""
     began = time.monotonic()
+    complaints = complaints_of(plan, nodes)
+    await complaints.listen()
     cases = await try_transfers(plan, nodes, model, seed, say=say)
     backend = f"{network.backend} on {network.name}"
     event = _event(plan, cases, judge(cases, backend), backend)
     if earlier is not None and earlier.network != network.name:
         event = _compared(event, cases, earlier)
+    if event.verdict == "fail" and (said := await complaints.heard()):
+        message = f"{event.message.rstrip('.')}. {said}"
+        event = msgspec.structs.replace(event, message=message)
     event = msgspec.structs.replace(event, took_s=round(time.monotonic() - began, 1))
     return Validated(event=event, network=network.name, cases=cases)
 
