@@ -38,6 +38,8 @@ def environment_checks(
     yield from _context(runs, cluster, model)
     yield debug_env(_used(runs, networks), cluster)
     for network in _used(runs, networks):
+        if cluster.fabric == "loopback" and network.backend == "UCX":
+            yield _listens(network, cluster)
         if network.backend == "UCX":
             yield _transport(network, cluster)
         else:
@@ -95,6 +97,21 @@ def debug_env(networks: Sequence[NetworkProfile], cluster: ClusterProfile) -> Ch
 
 def asks_for_debug(name: str, value: str) -> bool:
     return value.upper() in LOUD[name]
+
+
+def _listens(network: NetworkProfile, cluster: ClusterProfile) -> CheckResult:
+    """UCX opens a port for each process on every interface, unless it is told which."""
+    devices = {**cluster.env, **network.env}.get("UCX_NET_DEVICES", "")
+    return CheckResult(
+        node=cluster.name,
+        check=f"ucx-devices {network.name}",
+        verdict="ok" if devices else "warn",
+        value=f"UCX_NET_DEVICES={devices}" if devices else "UCX_NET_DEVICES is not set",
+        advice=""
+        if devices
+        else "the fabric is loopback, yet replicas would listen on every"
+        " interface of the node: write UCX_NET_DEVICES: lo into the env of the cluster",
+    )
 
 
 def _transport(network: NetworkProfile, cluster: ClusterProfile) -> CheckResult:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pdconsole.measure import engine_checks, node_checks
 from pdconsole.measure.environment_checks import debug_env, environment_checks
 from pdconsole.measure.gpu_checks import gpu_checks
+from pdconsole.measure.handshake_checks import handshake_checks
 from pdconsole.measure.login_environment import login_environment
 from pdconsole.measure.verdicts import verdict
 from pdconsole.model.events import CheckResult
@@ -83,6 +84,7 @@ def preflight(
     together = [list(_slots_used([run])) for run in runs]
     results += engine_checks.alike(inventories, together, hard=True)
     results += node_checks.models_alike(inventories, together, model)
+    results += handshake_checks(inventories, runs, cluster, model)
     results += environment_checks(runs, cluster=cluster, model=model, networks=networks)
     return results
 

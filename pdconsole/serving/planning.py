@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from ipaddress import ip_address
 
 from pdconsole.model.feasible import rules_for
-from pdconsole.model.placement import Assignment
 from pdconsole.model.plan import RunPlan
 from pdconsole.profiles.schema import ClusterProfile, ModelProfile, NetworkProfile, NodeProfile
 from pdconsole.serving.errors import ServingError
+from pdconsole.serving.handshake import model_path_refusal, pairs, side_channel_refusal
 from pdconsole.serving.plan import DeploymentPlan, PlannedProcess
 from pdconsole.serving.ports import PortTable
 from pdconsole.serving.router_command import ROUTER_ENV, metrics_host, router_argv
@@ -124,14 +123,14 @@ def _check(
     if reason:
         raise ServingError(f"Layout {run.placement.layout} cannot be served: {reason}")
     check_reach(run, cluster, network)
-    if not cluster.simulated:
-        _check_side_channels(run, cluster)
-        _check_model_path(run, cluster, model)
+    refusal = side_channel_refusal(run, cluster) or model_path_refusal(run, cluster, model)
+    if refusal:
+        raise ServingError(refusal)
 
 
 def check_reach(run: RunPlan, cluster: ClusterProfile, network: NetworkProfile) -> None:
     """The network must join every P with every D. Raises ServingError."""
-    for p, d in _pairs(run):
+    for p, d in pairs(run):
         p_node, d_node = p.slots[0].node, d.slots[0].node
         if network.across_nodes is False and p_node != d_node:
             raise ServingError(
@@ -146,59 +145,11 @@ def check_reach(run: RunPlan, cluster: ClusterProfile, network: NetworkProfile) 
             )
 
 
-def _check_side_channels(run: RunPlan, cluster: ClusterProfile) -> None:
-    """D dials P's side channel at the address of P's node."""
-    if cluster.fabric == "loopback":
-        return
-    for p, d in _pairs(run):
-        node = _node(cluster, p.slots[0].node)
-        if d.slots[0].node != node.name and _is_loopback(node.dial_address):
-            raise ServingError(
-                f"{d.replica} on {d.slots[0].node} would look for {p.replica}'s KV at "
-                f"{node.dial_address}, which is its own node: set `address` of node {node.name} in "
-                f"cluster {cluster.name} to what the other nodes reach it at"
-            )
-
-
-def _is_loopback(address: str) -> bool:
-    if address == "localhost" or address.startswith("localhost."):
-        return True
-    try:
-        return ip_address(address).is_loopback
-    except ValueError:
-        return False
-
-
-def _check_model_path(run: RunPlan, cluster: ClusterProfile, model: ModelProfile) -> None:
-    """P and D refuse each other's KV unless they were given one path; ~ is one for each user."""
-    if not model.source.startswith("~"):
-        return
-    for p, d in _pairs(run):
-        p_node, d_node = (_node(cluster, a.slots[0].node) for a in (p, d))
-        if p_node.user and d_node.user and p_node.user != d_node.user:
-            raise ServingError(
-                f"Source {model.source} of model {model.name} is another path for "
-                f"{p_node.user} on {p_node.name} ({p.replica}) than for {d_node.user} on "
-                f"{d_node.name} ({d.replica}), and P and D compare it; put the model at one path "
-                "on both and write it without ~"
-            )
-
-
-def _pairs(run: RunPlan) -> Iterator[tuple[Assignment, Assignment]]:
-    by_role = {
-        role: [a for a in run.placement.assignments if a.role == role]
-        for role in ("prefill", "decode")
-    }
-    for p in by_role["prefill"]:
-        for d in by_role["decode"]:
-            yield p, d
-
-
 def _sites(
     run: RunPlan, cluster: ClusterProfile, network: NetworkProfile | None
 ) -> Iterator[WorkerSite]:
     ports = PortTable(cluster)
-    tp_differs = any(p.tp != d.tp for p, d in _pairs(run))
+    tp_differs = any(p.tp != d.tp for p, d in pairs(run))
     for assignment in run.placement.assignments:
         node = _node(cluster, assignment.slots[0].node)
         kv = None
