@@ -184,6 +184,7 @@ class Runner:
         self._session = session
         self._surveys.leave(session.cluster)
         self._carrying_out = asyncio.create_task(self._carry_out(session))
+        await asyncio.sleep(0)  # its first step makes the recording, which who asked will follow
         return self._reply()
 
     async def _carry_out(self, session: OpenSession) -> None:
