@@ -27,7 +27,12 @@ from pdconsole.ui.plain_characters import AsciiFilter
 from pdconsole.ui.runner_calls import Connect, RunnerCalls, connect_runner
 from pdconsole.ui.screen_list import HOME, SCREENS
 from pdconsole.ui.screens.console_screen import ConsoleScreen
-from pdconsole.ui.session_source import OpenedSession, SessionHistory, open_session
+from pdconsole.ui.session_source import (
+    OpenedSession,
+    SessionHistory,
+    open_session,
+    why_unread,
+)
 from pdconsole.ui.settings import SettingsError, load_settings, save_settings
 from pdconsole.ui.top_line import top_line
 from pdconsole.ui.widgets.frame_lines import Piece
@@ -163,9 +168,8 @@ class ConsoleApp(App[None]):
             try:
                 self.t, self.state = self.opened.advance()
                 self._is_behind = self.opened.history.is_behind
-            except JournalError as e:
-                self.close_session()
-                self.say(str(e), "error")
+            except (JournalError, OSError) as e:
+                self._lose_session(e)
         if self._is_behind:
             self.call_later(self._take_in)
         else:
@@ -181,9 +185,20 @@ class ConsoleApp(App[None]):
     def refresh_visible(self) -> None:
         """Let the visible screen show what is known now."""
         screen = self.screen
-        if isinstance(screen, ConsoleScreen) and screen.is_mounted:
+        if not isinstance(screen, ConsoleScreen) or not screen.is_mounted:
+            return
+        try:
             screen.refresh_from(self.history, self.t, self.state)
-            screen.refresh_frame()
+        except (JournalError, OSError) as e:
+            self._lose_session(e)
+            screen.refresh_from(None, self.t, self.state)
+        screen.refresh_frame()
+
+    def _lose_session(self, error: JournalError | OSError) -> None:
+        """Its recording was deleted, or cannot be read any more."""
+        name = self.opened.directory.name if self.opened else "the session"
+        self.close_session()
+        self.say(f"{name} is closed: {why_unread(error)}", "error")
 
     def _refresh_frame(self) -> None:
         if self.is_running and isinstance(self.screen, ConsoleScreen):
@@ -207,8 +222,8 @@ class ConsoleApp(App[None]):
                 speed=speed,
                 progress=partial(self._tell_progress, directory.name),
             )
-        except JournalError as e:
-            self.call_from_thread(self.say, str(e), "error")
+        except (JournalError, OSError) as e:
+            self.call_from_thread(self.say, why_unread(e), "error")
             return
         self.call_from_thread(self._show_opened, opened, show)
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from pdconsole.journal import SessionDir
+from pdconsole.journal import JournalError, SessionDir
 from pdconsole.journal.session import ALIVE
 from pdconsole.model.events import RequestFinished
 from pdconsole.model.state import State
@@ -71,6 +71,13 @@ class OpenedSession:
         self.history.close()
 
 
+def why_unread(error: JournalError | OSError) -> str:
+    """A sentence; the file may have gone, or be none, between two looks at it."""
+    if isinstance(error, JournalError):
+        return str(error)
+    return f"cannot read {error.filename or 'the recording'}: {error.strerror or error}"
+
+
 def open_session(
     directory: SessionDir,
     monotonic: Callable[[], float],
@@ -82,7 +89,7 @@ def open_session(
     """Open a recording. A whole one plays from `at` or its start; one that grows is shown live.
 
     Takes as long as reading it takes, of which `progress` is told from 0 to 1 where it is long;
-    raises JournalError.
+    raises JournalError or OSError.
     """
     from pdconsole.journal.history import History
 

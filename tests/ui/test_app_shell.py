@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from pdconsole.ui.app_actions import APP_ACTIONS
 from pdconsole.ui.keymap import key_name, keymap_problems, load_keymap
 from pdconsole.ui.palette import ActionPalette
 from pdconsole.ui.plain_characters import plain_text
-from pdconsole.ui.screen_list import SCREENS
+from pdconsole.ui.screen_list import SCREENS, ScreenEntry
 from pdconsole.ui.screens.confirm import ConfirmScreen
 from pdconsole.ui.screens.console_screen import ConsoleScreen
 from pdconsole.ui.screens.help import HelpScreen, HelpSection
@@ -405,3 +406,43 @@ def test_text_of_a_log_is_cut_into_plain_escaped_and_found_pieces() -> None:
         ("or", False, False),
     ]
     assert [p for p in pieces("Error error", "Err") if p[2]] == [("Err", False, True)]
+
+
+# --- recordings that cannot be read ---
+
+
+@pytest.mark.parametrize("entry", SCREENS, ids=lambda e: e.name)
+async def test_a_session_deleted_under_the_console_ends_nothing(
+    workspace: Path, entry: ScreenEntry
+) -> None:
+    async with opened_console(workspace, session=FIRST, at=0.0) as case:
+        case.app.action_show(entry.name)
+        await case.settle()
+        shutil.rmtree(next((workspace / "sessions").glob(f"{FIRST}*")))
+        for seconds in (1.0, 5.0, 60.0):
+            await case.pass_time(seconds)
+        assert case.app._exception is None
+        assert isinstance(case.app.screen, ConsoleScreen)
+
+
+async def test_a_recording_that_cannot_be_read_any_more_is_closed(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory", "events.jsonl")
+
+    async with opened_console(workspace, session=FIRST, at=0.0) as case:
+        assert case.app.opened is not None
+        monkeypatch.setattr(case.app.opened.history, "state_at", gone)
+        await case.settle()
+        assert case.app.opened is None
+        assert "is closed: cannot read events.jsonl" in case.app.notice
+
+
+async def test_a_recording_that_is_no_file_is_told_as_such(workspace: Path) -> None:
+    events_path = next((workspace / "sessions").glob(f"{FIRST}*")) / "events.jsonl"
+    events_path.unlink()
+    events_path.mkdir()
+    async with opened_console(workspace, session=FIRST) as case:
+        assert case.app.opened is None
+        assert "Is a directory" in case.app.notice
