@@ -159,6 +159,43 @@ def netbench(workspace: Path, /, as_json: bool, **asked: Any) -> None:
         sys.exit(exit_codes.CANNOT)
 
 
+@click.command()
+@click.argument("cluster")
+@click.option(
+    "--stack",
+    type=click.Choice(["today", "0.11"]),
+    help="Versions to install; default: those that fit what is there, else today's.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what each node still needs, and do nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True)
+@click.pass_obj
+def setup(
+    workspace: Path, cluster: str, stack: str | None, dry_run: bool, yes: bool, as_json: bool
+) -> None:
+    """Say what CLUSTER's nodes still need to serve, and install what needs no root.
+
+    What needs root is printed for a person to run.
+    """
+    import msgspec
+
+    from pdconsole.runner.setup_nodes import carry_out_setup, plan_setup
+    from pdconsole.serving.node_setup import setup_text
+
+    steps = plan_setup(workspace, cluster, stack)
+    if as_json:
+        print_json(msgspec.to_builtins(steps))
+    else:
+        click.echo(setup_text(cluster, steps))
+    ours = [step for step in steps if step.by == "run"]
+    if dry_run or not ours:
+        return
+    if not yes:
+        click.confirm(f"Run {len(ours)} of these steps now?", abort=True, err=as_json)
+    carry_out_setup(workspace, cluster, ours, say_on_stderr if as_json else click.echo)
+    click.echo(f"done; see with `pdconsole check --cluster {cluster}`", err=as_json)
+
+
 def add_to(cli: click.Group) -> None:
-    for command in (check, smoke, clean, validate, netbench):
+    for command in (setup, check, smoke, clean, validate, netbench):
         cli.add_command(command)
