@@ -26,7 +26,7 @@ from pdconsole.serving.worker_command import device_env
 
 SOURCE, READER = "source", "reader"
 UCX_LOG = "ucx.log"
-LOG_BYTES = 1 << 20
+LOG_BYTES = 8 << 20
 POLL_S = 0.2
 READY_S = 120.0  # importing torch and registering gigabytes
 SILENT_S = 600.0  # between two shapes
@@ -103,6 +103,7 @@ async def bench(
             found.append(netbench.measured(shape, record))
             say(line_of(found[-1]))
         await reader.next("done", READY_S)
+        await reader.until_ended(READY_S)  # what UCX printed is in its file then
         shown = netbench.proof(await reader.printed_by_ucx())
     finally:
         await _stop(b, nodes)
@@ -251,13 +252,26 @@ class _End:
             raise MeasureError(f"{self._who} said {record['record']} where {kind} was due")
         return record
 
+    async def until_ended(self, wait_s: float) -> None:
+        """Also where it does not end: then it is ended by force, and its last bytes may lack."""
+        give_up = time.monotonic() + wait_s
+        while time.monotonic() < give_up:
+            if await self._ended() is not None:
+                return
+            await asyncio.sleep(POLL_S)
+
     async def printed_by_ucx(self) -> str:
+        printed = b""
         try:
-            printed = await self._client.read(self._token, UCX_LOG, 0, LOG_BYTES)
+            while len(printed) < LOG_BYTES:
+                more = await self._client.read(self._token, UCX_LOG, len(printed))
+                if not more:
+                    break
+                printed += more
         except RemoteError as e:
             if e.kind != "missing":
                 raise
-            return ""  # another backend than UCX
+            # Another backend than UCX, or one that did not come so far.
         return printed.decode(errors="replace")
 
     @property

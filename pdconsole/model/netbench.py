@@ -26,7 +26,7 @@ CLASSIC_LAYERS, CLASSIC_POOL, CLASSIC_MOVED = 50, 3750, 512
 LARGER_BLOCKS = 4  # times as many tokens
 
 REPEATS = 50
-BUDGET_S = 2.0  # a shape; at least three transfers are made all the same
+BUDGET_S = 1.0  # a shape; at least three transfers are made all the same
 
 
 class KvGeometry(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from typing import Any
 from pdconsole.model.layout import LayoutError
 from pdconsole.results.directory import read_run_file
 from pdconsole.results.errors import ResultError
+from pdconsole.results.network_tests import is_network_test
 from pdconsole.results.point_row import PointRow
 from pdconsole.results.readers import bench_serve, ours
 
@@ -30,7 +31,7 @@ def read_points(path: Path) -> tuple[list[PointRow], list[ResultError]]:
         except ResultError as e:
             return [], [e]
     rows, problems = _read_tree(path, _DEPTH)
-    if not rows and not problems:
+    if not rows and not problems and not _has_network_tests(path):
         problems = [_nothing(path)]
     return _ordered(rows), problems
 
@@ -38,7 +39,7 @@ def read_points(path: Path) -> tuple[list[PointRow], list[ResultError]]:
 def read_directory(directory: Path) -> tuple[list[PointRow], list[ResultError]]:
     """The points of this directory alone in the order of load, and what could not be read."""
     rows, problems = _read_files(directory)
-    if not rows and not problems:
+    if not rows and not problems and not _has_network_tests(directory):
         problems.append(_nothing(directory))
     return _ordered(rows), problems
 
@@ -89,9 +90,16 @@ def _ordered(rows: list[PointRow]) -> list[PointRow]:
 
 def _point_files(directory: Path) -> Iterator[Path]:
     for path in sorted(directory.glob("*.json")):
+        if is_network_test(path):
+            continue
         # `vllm bench serve` writes a second file of another form beside each result.
         if not path.name.startswith(".") and not path.name.endswith(".pytorch.json"):
             yield path
+
+
+def _has_network_tests(directory: Path) -> bool:
+    """They are results too, but hold no points."""
+    return any(map(is_network_test, directory.rglob("*.json")))
 
 
 def _nothing(directory: Path) -> ResultError:
