@@ -36,3 +36,8 @@ class Deployment(Protocol):
 
     @property
     def router_url(self) -> str: ...
+
+    @property
+    def decodes_made_up_kv(self) -> bool:
+        """decode-only: replicas decode from KV of their own making; no prompt is prefilled."""
+        ...

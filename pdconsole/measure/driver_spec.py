@@ -25,15 +25,22 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     gpus: int  # of these replicas
     warm_pairs: bool = False
     by_prefix_cache: bool = False
+    made_up_kv: bool = False
 
 
-def target_of(workload: Workload, workers: Sequence[Process], router_url: str) -> Target:
+def target_of(
+    workload: Workload,
+    workers: Sequence[Process],
+    router_url: str,
+    *,
+    made_up_kv: bool = False,
+) -> Target:
     """Whom to load in this mode.
 
     mixed: all, through the router. prefill-only: the prefill replicas alone, past the router;
-    collocated ones through it. decode-only, in the form that answers from a full prefix cache:
-    the replicas that decode, past the router, because a prompt must meet the one that was primed
-    with it.
+    collocated ones through it. decode-only: the replicas that decode, past the router. They have
+    `made_up_kv`, or they answer from a full prefix cache, where a prompt must meet the one that
+    was primed with it.
     """
     by_role = {
         role: [worker for worker in workers if worker.role == role]
@@ -54,7 +61,8 @@ def target_of(workload: Workload, workers: Sequence[Process], router_url: str) -
         workers=tuple(worker.name for worker in loaded),
         gpus=sum(worker.tp for worker in loaded),
         warm_pairs=is_pd and workload.mode == "mixed",
-        by_prefix_cache=workload.mode == "decode-only",
+        by_prefix_cache=workload.mode == "decode-only" and not made_up_kv,
+        made_up_kv=workload.mode == "decode-only" and made_up_kv,
     )
 
 
@@ -120,6 +128,7 @@ def driver_spec(
         "input_len": workload.input_len,
         "output_len": output_len(workload),
         "mode": workload.mode,
+        "prime": target.by_prefix_cache,
         "prompts": workload.prompts,
         "vocab": list(vocab),
         "seed": seed,

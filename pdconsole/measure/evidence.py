@@ -73,6 +73,7 @@ def gather(
         ttft_p99_ms=result.ttft_ms.get("p99"),
         prompts_fixed=workload.prompts == "fixed",
         decode_only_by_prefix_cache=target.by_prefix_cache,
+        decode_from_made_up_kv=target.made_up_kv,
         prefix_query_tokens=_sum(first_total(d, PREFIX_QUERIES) for d in all_deltas),
         prefix_hit_tokens=_sum(first_total(d, PREFIX_HITS) for d in all_deltas),
         preemptions=_sum(total(d, PREEMPTIONS) for d in all_deltas),

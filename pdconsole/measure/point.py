@@ -166,8 +166,12 @@ class _Measuring:
 
     @cached_property
     def _target(self) -> Target:
-        workers, router_url = self.deployment.workers, self.deployment.router_url
-        return target_of(self.run.workload, workers, router_url)
+        return target_of(
+            self.run.workload,
+            self.deployment.workers,
+            self.deployment.router_url,
+            made_up_kv=self.deployment.decodes_made_up_kv,
+        )
 
     @property
     def _node(self) -> str:

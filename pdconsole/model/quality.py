@@ -48,6 +48,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     ttft_p99_ms: float | None = None
     prompts_fixed: bool = False  # the profile asks for the same prompts at every point
     decode_only_by_prefix_cache: bool = False
+    decode_from_made_up_kv: bool = False
     prefix_query_tokens: float | None = None
     prefix_hit_tokens: float | None = None
     preemptions: float | None = None
@@ -149,6 +150,13 @@ def _lengths(e: Evidence, limits: Limits) -> Iterator[Flag]:
 
 
 def _prefix_cache(e: Evidence, limits: Limits) -> Iterator[Flag]:
+    if e.decode_from_made_up_kv:
+        yield Flag(
+            name="made-up-kv",
+            evidence="decode alone: vLLM's DecodeBenchConnector made up the KV of every prompt, so"
+            " no prefill ran and TTFT is that of a first decode step",
+            weight="info",
+        )
     if e.decode_only_by_prefix_cache:
         yield Flag(
             name="decode-by-prefix-cache",

@@ -58,6 +58,8 @@ class DeploymentPlan(msgspec.Struct, frozen=True, kw_only=True):
     processes: tuple[PlannedProcess, ...]
     router_url: str
     notes: tuple[str, ...] = ()
+    # decode-only: the replicas that decode make up the KV of their prompts (DecodeBenchConnector)
+    decodes_made_up_kv: bool = False
 
     @property
     def workers(self) -> tuple[PlannedProcess, ...]:

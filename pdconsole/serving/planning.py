@@ -33,7 +33,10 @@ def plan_deployment(
     """
     rules = engine_rules(engine_version(run, cluster, versions))
     _check(run, cluster, model, network, rules)
-    sites = tuple(_sites(run, cluster, network))
+    makes_up_kv = run.workload.mode == "decode-only" and rules.decode_bench
+    # Simulated replicas answer from a prefix cache instead, and their points are flagged so.
+    makes_up_kv = makes_up_kv and not cluster.simulated
+    sites = tuple(_sites(run, cluster, network, makes_up_kv))
     workers = tuple(
         _worker(site, run=run, cluster=cluster, model=model, rules=rules) for site in sites
     )
@@ -44,6 +47,7 @@ def plan_deployment(
         processes=(*workers, router),
         router_url=router.url,
         notes=tuple(_notes(run, workers, network, rules)),
+        decodes_made_up_kv=makes_up_kv,
     )
 
 
@@ -146,21 +150,22 @@ def check_reach(run: RunPlan, cluster: ClusterProfile, network: NetworkProfile) 
 
 
 def _sites(
-    run: RunPlan, cluster: ClusterProfile, network: NetworkProfile | None
+    run: RunPlan, cluster: ClusterProfile, network: NetworkProfile | None, makes_up_kv: bool
 ) -> Iterator[WorkerSite]:
     ports = PortTable(cluster)
     tp_differs = any(p.tp != d.tp for p, d in pairs(run))
     for assignment in run.placement.assignments:
         node = _node(cluster, assignment.slots[0].node)
         kv = None
-        if assignment.role != "collocated" and network is not None:
+        alone = makes_up_kv and assignment.role != "prefill"
+        if not alone and assignment.role != "collocated" and network is not None:
             kv = KvPeer(
                 network=network,
                 side_channel_port=ports.side_channel(assignment.replica, node, assignment.tp),
                 tp_differs=tp_differs,
             )
         port = ports.worker(assignment.replica, node)
-        yield WorkerSite(assignment=assignment, node=node, port=port, kv=kv)
+        yield WorkerSite(assignment=assignment, node=node, port=port, kv=kv, makes_up_kv=alone)
 
 
 def _worker(
@@ -215,6 +220,11 @@ def _notes(
 ) -> Iterator[str]:
     if rules.note:
         yield rules.note
+    if run.workload.mode == "decode-only" and not rules.decode_bench:
+        yield (
+            f"vLLM {rules.version} has no DecodeBenchConnector: decode-only prompts are prefilled "
+            "once before and answered from the prefix cache"
+        )
     if network is not None and run.placement.layout.is_pd:
         if network.warning:
             yield f"network {network.name}: {network.warning}"

@@ -38,6 +38,8 @@ class EngineRules(msgspec.Struct, frozen=True, kw_only=True):
     nixl_metrics: bool
     # --enable-per-request-metrics: an answer tells its request's queue and first-token times.
     per_request_metrics: bool
+    # DecodeBenchConnector (vLLM PR 25986): D decodes from KV that it makes up itself.
+    decode_bench: bool
 
 
 def engine_rules(version: str) -> EngineRules:
@@ -68,6 +70,7 @@ def engine_rules(version: str) -> EngineRules:
         load_failure_policy=number >= (0, 13, 0),
         nixl_metrics=number >= (0, 11, 1),
         per_request_metrics=number >= (0, 25, 0),
+        decode_bench=number >= (0, 12, 0),
     )
 
 

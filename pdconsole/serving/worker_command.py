@@ -18,6 +18,14 @@ from pdconsole.serving.vllm_versions import ABORT_TIMEOUT_S, KV_LEASE_S, EngineR
 HYBRID_MANAGER = "disable-hybrid-kv-cache-manager"
 NO_STATS = "disable-log-stats"
 
+# Filling the cache once, at start, keeps it out of what is measured; versions that do not know the
+# setting fill the blocks of each request as it is scheduled.
+DECODE_BENCH: dict[str, Any] = {
+    "kv_connector": "DecodeBenchConnector",
+    "kv_role": "kv_both",
+    "kv_connector_extra_config": {"startup_fill": True},
+}
+
 
 class KvPeer(msgspec.Struct, frozen=True, kw_only=True):
     """How a prefill or decode replica passes KV on."""
@@ -33,7 +41,8 @@ class WorkerSite(msgspec.Struct, frozen=True, kw_only=True):
     assignment: Assignment
     node: NodeProfile
     port: int
-    kv: KvPeer | None = None  # None: collocated
+    kv: KvPeer | None = None  # None: it hands nothing over
+    makes_up_kv: bool = False  # decodes from KV of its own making
 
     @property
     def slots(self) -> tuple[int, ...]:
@@ -48,6 +57,7 @@ def worker_argv(
     workload: Workload,
     rules: EngineRules,
 ) -> tuple[str, ...]:
+    caches = workload.prefix_caching and not site.makes_up_kv
     argv = [
         *cluster.engine.vllm,
         model.source,
@@ -57,7 +67,7 @@ def worker_argv(
         *("--tensor-parallel-size", str(site.assignment.tp)),
         *("--max-model-len", str(model.max_model_len)),
         # Explicit either way: the default differs between versions, and results must say which.
-        "--enable-prefix-caching" if workload.prefix_caching else "--no-enable-prefix-caching",
+        "--enable-prefix-caching" if caches else "--no-enable-prefix-caching",
         # A line for every scrape and every request would bury the lines that matter.
         "--disable-uvicorn-access-log",
     ]
@@ -67,12 +77,14 @@ def worker_argv(
         argv.append("--enable-expert-parallel")
     for name, value in model.engine_args.items():
         argv += _flag(name, value)
+    config = DECODE_BENCH if site.makes_up_kv else None
     if site.kv is not None:
+        config = kv_transfer_config(site.assignment.role, site.kv, site.node, rules)
+    if config is not None:
         if HYBRID_MANAGER not in model.engine_args:
             # P and D refuse each other's KV unless both have it on or both off, and before 0.18
             # no KV connector works with it.
             argv.append(f"--{HYBRID_MANAGER}")
-        config = kv_transfer_config(site.assignment.role, site.kv, site.node, rules)
         argv += ["--kv-transfer-config", json.dumps(config, separators=(",", ":"))]
     return tuple(argv)
 

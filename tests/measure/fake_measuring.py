@@ -103,6 +103,7 @@ class FakeProcess:
 class FakeDeployment:
     processes: tuple[FakeProcess, ...]
     router_url: str = "http://10.0.0.1:8000"
+    decodes_made_up_kv: bool = False
 
     @property
     def workers(self) -> tuple[FakeProcess, ...]:

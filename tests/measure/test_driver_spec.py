@@ -18,10 +18,12 @@ from pdconsole.measure.driver_spec import (
 from pdconsole.model.workload import MeasurePolicy, Point
 
 
-def spec_of(layout: str, mode: str, point: Point = fake.POINT):
+def spec_of(layout: str, mode: str, point: Point = fake.POINT, made_up_kv: bool = False):
     run = fake.run_plan(layout, mode)
     deployment = fake.deployment_of(run)
-    target = target_of(run.workload, deployment.workers, deployment.router_url)
+    target = target_of(
+        run.workload, deployment.workers, deployment.router_url, made_up_kv=made_up_kv
+    )
     raw = driver_spec(
         target=target,
         workers=deployment.workers,
@@ -57,6 +59,14 @@ def test_whom_each_mode_loads(layout, mode, urls, gpus, warms):
     assert (spec.warm_pairs is not None) == warms
     assert spec.max_tokens == (1 if mode == "prefill-only" else 3)
     assert target.by_prefix_cache == (mode == "decode-only")
+    assert spec.fills_caches == (mode == "decode-only")
+
+
+def test_made_up_kv_needs_no_prompt_to_be_primed():
+    target, spec = spec_of("1P-TP2+1D-TP4", "decode-only", made_up_kv=True)
+    assert list(spec.urls) == [SECOND + "/v1/completions"]
+    assert (target.made_up_kv, target.by_prefix_cache, spec.fills_caches) == (True, False, False)
+    assert not spec_of("2xTP2", "mixed", made_up_kv=True)[0].made_up_kv
 
 
 def test_the_driver_reads_what_it_is_told():

@@ -148,12 +148,38 @@ def test_prefill_and_decode_agree_on_what_a_handshake_compares() -> None:
 
 def test_prefix_caching_is_off_unless_the_mode_answers_from_it() -> None:
     by_mode = {
-        mode: planned(run_of(placed("2xTP4"), mode=mode)).workers[0].argv
+        mode: planned(run_of(placed("2xTP4"), mode=mode), version="0.11.0").workers[0].argv
         for mode in ("mixed", "prefill-only", "decode-only")
     }
     assert "--no-enable-prefix-caching" in by_mode["mixed"]
     assert "--no-enable-prefix-caching" in by_mode["prefill-only"]
     assert "--enable-prefix-caching" in by_mode["decode-only"]
+
+
+@pytest.mark.parametrize("layout", ["2xTP4", "2P-TP2+1D-TP4"])
+def test_decode_only_decodes_from_made_up_kv_where_vllm_can(layout: str) -> None:
+    plan = planned(run_of(placed(layout), mode="decode-only"))
+    assert plan.decodes_made_up_kv
+    assert plan.notes == ()
+    for worker in plan.workers:
+        made_up = '"kv_connector":"DecodeBenchConnector"' in " ".join(worker.argv)
+        assert made_up is (worker.role != "prefill")
+        if made_up:
+            assert "--no-enable-prefix-caching" in worker.argv
+            assert "VLLM_NIXL_SIDE_CHANNEL_PORT" not in worker.env
+    assert not planned(run_of(placed(layout))).decodes_made_up_kv
+
+
+def test_decode_only_without_the_connector_is_from_the_prefix_cache_and_says_so() -> None:
+    plan = planned(run_of(placed("2xTP4"), mode="decode-only"), version="0.11.0")
+    assert not plan.decodes_made_up_kv
+    assert "no DecodeBenchConnector" in " ".join(plan.notes)
+    cluster = PROFILES.cluster("embedded")
+    simulated = planned(
+        run_of(placed("2xTP4", cluster=cluster), mode="decode-only"), cluster=cluster
+    )
+    assert not simulated.decodes_made_up_kv
+    assert "--enable-prefix-caching" in simulated.workers[0].argv
 
 
 def test_engine_args_of_the_model_profile_reach_every_worker() -> None:

@@ -72,7 +72,7 @@ class PointDrive:
         gc.freeze()
         gc.disable()
         try:
-            if self._spec.mode == "decode-only":
+            if self._spec.fills_caches:
                 self._fill_prefix_caches()
             self._measure()
         finally:
@@ -130,7 +130,7 @@ class PointDrive:
 
     def _send(self, index: int, max_tokens: int, scheduled: float) -> None:
         # A prompt that is cached must meet the replica that has it.
-        prompt = index % self._cached_prompts if self._spec.mode == "decode-only" else index
+        prompt = index % self._cached_prompts if self._spec.fills_caches else index
         target = prompt % len(self._targets)
         body = self._bodies.streamed(prompt, max_tokens)
         self._streams.send(Flight(index, target, self._targets[target].message(body), scheduled))

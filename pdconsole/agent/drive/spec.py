@@ -36,6 +36,7 @@ class DriveSpec:
     seed: str
     gaps: Path
     mode: str = "mixed"
+    prime: bool = True  # decode-only: fill prefix caches first, and send those prompts again
     window: str = "steady"
     warmup_requests: int = 0
     warmup_s: float = 0.0
@@ -52,6 +53,10 @@ class DriveSpec:
     def concurrency(self) -> int:
         """Requests in flight of a closed loop; 0 for an open one."""
         return int(self.value) if self.kind == "concurrency" else 0
+
+    @property
+    def fills_caches(self) -> bool:
+        return self.mode == "decode-only" and self.prime
 
     @property
     def max_tokens(self) -> int:
@@ -124,6 +129,7 @@ def _check(spec: DriveSpec) -> None:
         (all(isinstance(url, str) for url in spec.urls), "url is missing"),
         (isinstance(spec.model, str), "model is not a name"),
         (isinstance(spec.seed, str), "seed is not a text"),
+        (isinstance(spec.prime, bool), f"prime is {spec.prime!r}, not true or false"),
         (spec.mode in MODES, f"mode is {spec.mode!r}, not one of {', '.join(MODES)}"),
         (spec.window in ("steady", "whole"), f"window is {spec.window!r}, not steady or whole"),
         (
