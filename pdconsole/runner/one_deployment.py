@@ -90,7 +90,9 @@ async def deployed(w: Wanted) -> AsyncIterator[tuple[DeploymentPlan, Mapping[str
     def nothing(_news: News) -> None:
         return
 
-    nodes = SessionNodes(cluster, nodes_of(cluster, [w.run]), session, nothing)
+    nodes = SessionNodes(
+        cluster, nodes_of(cluster, [w.run]), session, nothing, models=[w.model.source]
+    )
     try:
         inventories = await nodes.open()
         checks = preflight(

@@ -215,8 +215,9 @@ class _Needs:
             'build=$(mktemp -d) && cd "$build"',
             f"curl -fL {_UCX_SOURCE}/v{self._stack.ucx}/{release}.tar.gz | tar -xz",
             f"cd {release}",
-            f"./contrib/configure-release-mt --prefix={ucx} --enable-shared --disable-static"
-            " --disable-doxygen-doc --enable-cma --enable-devel-headers --with-verbs --with-efa"
+            f"./contrib/configure-release --prefix={ucx} --enable-mt --enable-shared"
+            " --disable-static --disable-doxygen-doc --enable-cma --enable-devel-headers"
+            " --with-verbs --with-efa"
             ' --with-cuda="${CUDA_HOME:-/usr/local/cuda}"',
             'make -j"$(nproc)" install',
             'rm -rf "$build"',
