@@ -275,7 +275,7 @@ def _next_keyframe(line: bytes) -> Keyframe | None:
     """None at the end, be it torn or damaged."""
     try:
         return _keyframe_decoder.decode(line) if line.endswith(b"\n") else None
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
 
 

@@ -110,7 +110,7 @@ class JournalTail:
             try:
                 event = decode(line)
                 stamp = _stamp_decoder.decode(line) if event is None else event
-            except msgspec.MsgspecError as e:
+            except (msgspec.MsgspecError, UnicodeDecodeError) as e:
                 raise JournalError(
                     f"{self.path}: line {self._lines} is damaged ({e}); what is before it can be "
                     f"read from a copy made with `head -n {self._lines - 1}`"
@@ -180,7 +180,7 @@ def check_header(path: Path, line: bytes) -> None:
     """Raises JournalError unless the first line is a header of a schema this version reads."""
     try:
         header: Any = msgspec.json.decode(line)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         header = None
     if not isinstance(header, dict) or header.get("type") != "header":
         raise JournalError(f"{path} is no pdconsole recording: its first line is no header")
@@ -208,7 +208,7 @@ def last_line(path: Path) -> tuple[Stamp, int] | None:
                     break  # it begins before this piece of the file
                 try:
                     return _stamp_decoder.decode(data[before + 1 : stop]), start + stop + 1
-                except msgspec.MsgspecError:
+                except (msgspec.MsgspecError, UnicodeDecodeError):
                     stop = before
             if start == 0:
                 return None

@@ -250,7 +250,7 @@ def block_heads(path: Path, start: int = 0) -> Iterator[tuple[BlockHead, int]]:
             start += len(line)
             try:
                 head = _head_decoder.decode(line)
-            except msgspec.MsgspecError as e:
+            except (msgspec.MsgspecError, UnicodeDecodeError) as e:
                 if line.endswith(b"\n"):
                     raise _damaged(path) from e
                 return

@@ -162,6 +162,10 @@ def test_a_jump_in_seq_becomes_a_note_in_the_stream(tmp_path: Path) -> None:
             b'{"type":"header","schema":1,"session":"s","pdconsole":"0","seq":1}\nnonsense\n',
             "line 2 is damaged",
         ),
+        (
+            b'{"type":"header","schema":1,"session":"s","pdconsole":"0","seq":1}\n{"\xff":1}\n',
+            "line 2 is damaged",
+        ),
     ],
 )
 def test_what_cannot_be_read_says_why(tmp_path: Path, content: bytes, expected: str) -> None:
