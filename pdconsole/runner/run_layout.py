@@ -190,7 +190,7 @@ class LayoutRun:
 
     async def _points(self, plan: DeploymentPlan) -> tuple[RunOutcome, str]:
         steering = self._c.steering
-        failed: list[str] = []
+        failed: dict[str, str] = {}  # label -> why
         for point in self._run.points:
             if point.id in self._done:
                 continue
@@ -203,14 +203,16 @@ class LayoutRun:
             steering.point_begins()
             self._state("measuring")
             try:
-                if not await self._point(plan, point):
-                    failed.append(point.label)
+                why = await self._point(plan, point)
+                if why:
+                    failed[point.label] = why
             finally:
                 steering.point_ends()
         if steering.stop_requested.is_set():
             return self._unwanted()
         if failed:
-            return "failed", f"{', '.join(failed)} could not be measured"
+            labels, first = ", ".join(failed), next(iter(failed.values()))
+            return "failed", f"{labels} could not be measured: {first}"
         return self._unwanted() if steering.layout_skipped.is_set() else ("done", "")
 
     async def _hold_while_paused(self) -> None:
@@ -219,8 +221,8 @@ class LayoutRun:
             await self._c.steering.while_paused()
             self._emit(ev.SessionState(status="running"))
 
-    async def _point(self, plan: DeploymentPlan, point: Point) -> bool:
-        """True unless the point failed; what it measured is on disk before its result is told."""
+    async def _point(self, plan: DeploymentPlan, point: Point) -> str:
+        """Why it failed, or nothing; what it measured is on disk before its result is told."""
         attempt = self._attempts.get(point.id, 0) + 1
         try:
             measured = await measure_point(
@@ -243,16 +245,18 @@ class LayoutRun:
         except MeasureError as e:
             self._point_state(point, "failed", str(e), attempt)
             if await deployment.is_healthy(plan, self._c.nodes):
-                return False
-            raise MeasureError(f"{point.label} failed and the deployment no longer answers") from e
+                return str(e)
+            raise MeasureError(
+                f"{str(e).rstrip('.')}. The deployment no longer answers, so its run ends here"
+            ) from e
         if measured is None:  # skipped or stopped on the way; measure_point has said so
-            return True
+            return ""
         results = self._results = self._results or self._result_directory()
         # Parquet of thousands of requests takes its time; the connections go on meanwhile.
         file = await asyncio.to_thread(results.write_point, point, measured)
         self._emit(msgspec.structs.replace(measured.result, file=f"{results.name}/{file.name}"))
         self._point_state(point, "done", "", attempt)
-        return True
+        return ""
 
     def _result_directory(self) -> ResultDirectory:
         facts = run_facts(self._c, self._run)
