@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from console import Console
-from engine_stack import HERE, STACK, free_ports, shipped
+from engine_stack import HERE, STACK, ByHand, free_ports, shipped
 from openssh_server import SSHD, Sshd
 
 
@@ -27,6 +27,17 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert made.returncode == 0, made.stderr
     return folder
+
+
+@pytest.fixture(scope="session")
+def by_hand(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ByHand]:
+    """One P, one D and a router, for all tests that need no console."""
+    servers = ByHand(tiny_model, tmp_path_factory.mktemp("logs"))
+    try:
+        servers.start()
+        yield servers
+    finally:
+        servers.stop()
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,10 @@ class ByHand:
     """P and D of the tiny model and vllm-router before them, each a process of its own."""
 
     def __init__(self, model: Path, logs: Path) -> None:
-        self._model, self._logs = model, logs
+        self.model, self._logs = model, logs
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._ports = free_ports(6)
+        self._commands: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {}
+        self._ports = free_ports(7)
         worker, router = self._ports, self._ports + 4
         self.p, self.d = (f"http://127.0.0.1:{worker + n}" for n in (0, 1))
         self.router = f"http://127.0.0.1:{router}"
@@ -71,7 +73,7 @@ class ByHand:
             }
             self._start(
                 name,
-                *(f"{STACK}/bin/vllm", "serve", str(self._model), "--served-model-name", "tiny"),
+                *(f"{STACK}/bin/vllm", "serve", str(self.model), "--served-model-name", "tiny"),
                 *("--host", "127.0.0.1", "--port", str(worker + n)),
                 *("--max-model-len", "2048", "--num-gpu-blocks-override", "256"),
                 *("--enforce-eager", "--no-enable-prefix-caching"),
@@ -94,6 +96,28 @@ class ByHand:
             env={},
         )
         self._wait("router", f"{self.router}/readiness")
+
+    def start_anew(self, name: str) -> None:
+        """Kill it at once, as the kernel does it, and start the same again."""
+        os.killpg(self._processes[name].pid, signal.SIGKILL)
+        self._processes[name].wait()
+        argv, env = self._commands[name]
+        self._start(name, *argv, env=env)
+        self._wait(name, f"{getattr(self, name.lower())}/health")
+
+    def start_another(self, name: str, argv: Sequence[str], env: dict[str, str]) -> str:
+        """A server with these arguments on a port of its own; its URL."""
+        url = f"http://127.0.0.1:{self._ports + 6}"
+        self._start(name, *argv, "--port", str(self._ports + 6), env=env)
+        self._wait(name, f"{url}/health")
+        return url
+
+    def end(self, name: str) -> None:
+        os.killpg(self._processes[name].pid, signal.SIGKILL)
+        self._processes.pop(name).wait()
+
+    def log(self, name: str) -> str:
+        return (self._logs / f"{name}.log").read_text(errors="replace")
 
     def complete(self, url: str, prompt: list[int], **fields: Any) -> dict[str, Any]:
         """The answer to 16 greedy tokens after `prompt`, with `token_ids` in it."""
@@ -133,6 +157,7 @@ class ByHand:
                 process.wait()
 
     def _start(self, name: str, *argv: str, env: dict[str, str]) -> None:
+        self._commands[name] = argv, env
         with (self._logs / f"{name}.log").open("wb") as log:
             self._processes[name] = subprocess.Popen(
                 argv,
