@@ -349,7 +349,7 @@ def _agent(name: str, backend: str, *, polls: bool) -> Any:
     config = api.nixl_agent_config(**{key: value for key, value in asked.items() if key in known})
     try:
         return api.nixl_agent(name, config)
-    except Exception as e:  # noqa: BLE001 - each version of NIXL raises its own
+    except Exception as e:  # each version of NIXL raises its own
         raise ProbeError(
             f"NIXL cannot make its {backend} backend here ({e}); see its log for what is missing: "
             "a device, a library, or tcp in UCX_TLS"
