@@ -10,19 +10,19 @@ from textual.color import Color
 from textual.filter import LineFilter
 
 _DRAWN = {
-    "─━┄┅┈┉╌╍═╴╶╸╺": "-",
-    "│┃┆┇┊┋╎╏║": "|",
+    "─━┄┅┈┉╌╍═╴╶╸╺⠒": "-",
+    "│┃┆┇┊┋╎╏║▏▕": "|",
     "┌┐└┘├┤┬┴┼╭╮╰╯╔╗╚╝╠╣╦╩╬┏┓┗┛┣┫┳┻╋": "+",
     "●◉◆■▪": "*",
     "○◌◇□▫": "o",
     "▲△↑": "^",
     "▼▽↓": "v",
-    "▶▸►→❯": ">",
+    "▶▸►→❯»": ">",
     "◀◂◄←❮": "<",
     "✓✔": "y",
     "✗✘✕×": "x",
     "⚑⚐": "!",
-    "·•∙": ".",
+    "·•∙⠂": ".",
     "…": "~",
     "–—−": "-",
     "‘’": "'",
@@ -36,6 +36,8 @@ _DRAWN = {
     "µμ": "u",
     "°": "o",
 }
+# These mean something else without their second character, which takes the place of a space.
+_TWO_CELLS = {"≤": "<=", "≥": ">="}
 _TABLE = {ord(c): plain for drawn, plain in _DRAWN.items() for c in drawn}
 
 
@@ -43,6 +45,8 @@ def plain_text(text: str) -> str:
     """`text` in ASCII, as wide as before."""
     if text.isascii():
         return text
+    for drawn, plain in _TWO_CELLS.items():
+        text = text.replace(f"{drawn} ", plain)
     return "".join(c if c.isascii() else _plain(c) for c in text)
 
 
@@ -61,4 +65,10 @@ class AsciiFilter(LineFilter):
     """Over every line that is sent to the terminal: nothing but ASCII gets there."""
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
-        return [Segment(plain_text(text), style, control) for text, style, control in segments]
+        plain = []
+        open_end = False  # the segment before ends with one whose second cell is in this one
+        for text, style, control in segments:
+            second = "=" if open_end and text.startswith(" ") else text[:1]
+            plain.append(Segment(plain_text(second + text[1:]), style, control))
+            open_end = text.endswith(tuple(_TWO_CELLS))
+        return plain

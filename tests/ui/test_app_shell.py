@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from console_case import a_workspace, opened_console
+from rich.segment import Segment
 from textual import events
 from textual.color import Color
 from textual.command import CommandPalette
@@ -21,7 +22,7 @@ from pdconsole.ui.actions import Action, key_label
 from pdconsole.ui.app_actions import APP_ACTIONS
 from pdconsole.ui.keymap import key_name, keymap_problems, load_keymap
 from pdconsole.ui.palette import ActionPalette
-from pdconsole.ui.plain_characters import plain_text
+from pdconsole.ui.plain_characters import AsciiFilter, plain_text
 from pdconsole.ui.screen_list import SCREENS, ScreenEntry
 from pdconsole.ui.screens.confirm import ConfirmScreen
 from pdconsole.ui.screens.console_screen import ConsoleScreen
@@ -315,6 +316,12 @@ def test_plain_text_keeps_the_width_of_every_cell() -> None:
     assert plain_text("╭─ P1 ● 47 % …") == "+- P1 * 47 % ~"
     assert plain_text("数") == "??"
     assert plain_text("é⠿") == "e?"
+    assert plain_text("P TP ≤ D TP ▏") == "P TP <=D TP |"
+
+
+def test_plain_text_keeps_or_equal_across_segments() -> None:
+    shown = AsciiFilter().apply([Segment("P ≤"), Segment(" D ≥ 1"), Segment(" x")], Color(0, 0, 0))
+    assert "".join(segment.text for segment in shown) == "P <=D >=1 x"
 
 
 async def test_under_the_least_size_there_is_a_sentence(workspace: Path) -> None:
