@@ -59,6 +59,14 @@ class Console:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump(profile))
 
+    def profile(self, kind: str, name: str) -> dict[str, Any]:
+        """As it was changed, else as shipped."""
+        path = self.workspace / "profiles" / kind / f"{name}.yaml"
+        if not path.exists():
+            path = shipped_profiles() / kind / f"{name}.yaml"
+        found: dict[str, Any] = yaml.safe_load(path.read_text())
+        return found
+
     def small_requests(self) -> None:
         """A tenth of the main job's lengths, for tests that look at anything but numbers."""
         self.change("workloads", "itl5000-otl250", input_len=500, output_len=25)
@@ -96,7 +104,7 @@ class Console:
     def ours(self) -> dict[int, str]:
         """Every process started on this console's nodes: pid -> token."""
         found = {}
-        for pid, env in _environments():
+        for pid, env in environments():
             token = env.get("PDCONSOLE_TOKEN")
             if token and str(self.runtime) in env.get("HOME", "") + env.get(
                 "PDCONSOLE_SIM_NODE_DIR", ""
@@ -111,7 +119,7 @@ class Console:
     def end(self) -> None:
         """Runner and nodes of this console; both are found by our runtime directory."""
         self.run("stop", "--now", timeout_s=30)
-        for pid, env in _environments():
+        for pid, env in environments():
             if env.get("PDCONSOLE_RUNTIME_DIR") == str(self.runtime) or str(
                 self.runtime
             ) in env.get("HOME", ""):
@@ -121,7 +129,7 @@ class Console:
                     continue
 
 
-def _environments() -> Iterator[tuple[int, dict[str, str]]]:
+def environments() -> Iterator[tuple[int, dict[str, str]]]:
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
