@@ -39,6 +39,9 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     errors: int | None = None
     first_error: str = ""
     wanted_requests: int | None = None  # the policy's least number of requests in the window
+    window_s: float | None = None
+    request_s: float | None = None  # how long one lives, from sent to its last token
+    whole_run: bool = False  # the window is all of the run: ramp-up and drain are in it
     input_len: int | None = None
     output_len: int | None = None
     without_usage: int | None = None  # requests whose answer held no token counts
@@ -46,6 +49,9 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     wrong_output_lens: int | None = None
     ttft_p50_ms: float | None = None
     ttft_p99_ms: float | None = None
+    kv_handed_over: bool = False  # prefill and decode are on different replicas
+    itl_p50_ms: float | None = None
+    itl_p99_ms: float | None = None
     prompts_fixed: bool = False  # the profile asks for the same prompts at every point
     decode_only_by_prefix_cache: bool = False
     decode_from_made_up_kv: bool = False
@@ -84,6 +90,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     long_prompt: int = 1024
     error_rate_bad: float = 0.05
     requests_for_p99: int = 100
+    lifetimes: float = 10.0  # of a request in a whole run; its two ends take about one each
+    stall_ratio: float = 5.0  # p99 ITL to median, together with:
+    stall_excess_ms: float = 40.0
     tail_ratio: float = 5.0  # p99 TTFT to median, together with:
     tail_excess_ms: float = 1000.0  # a first contact costs seconds
     skew: float = 1.5  # busiest pair to the mean, together with:
@@ -121,6 +130,14 @@ def _window(e: Evidence, limits: Limits) -> Iterator[Flag]:
             evidence=f"{e.completed} requests finished without error, {e.wanted_requests} were"
             " wanted",
         )
+    if e.whole_run and e.window_s and e.request_s:
+        lifetimes = e.window_s / e.request_s
+        if lifetimes < limits.lifetimes:
+            yield Flag(
+                name="short-window",
+                evidence=f"{e.window_s:.0f} s hold {lifetimes:.1f} times the {e.request_s:.1f} s"
+                " that a request takes, and ramp-up and drain are averaged in",
+            )
     if e.completed < limits.requests_for_p99:
         yield Flag(
             name="few-requests",
@@ -206,6 +223,20 @@ def _handshakes(e: Evidence, limits: Limits) -> Iterator[Flag]:
             name="ttft-tail",
             evidence=f"p99 TTFT {e.ttft_p99_ms:.0f} ms is {ratio:.0f} times the median, as"
             " handshakes or stalls leave it",
+        )
+
+
+def _decode_stalls(e: Evidence, limits: Limits) -> Iterator[Flag]:
+    """Where prefill is elsewhere nothing should stop decoding for several steps."""
+    if not e.kv_handed_over or e.itl_p50_ms is None or e.itl_p99_ms is None:
+        return
+    if e.itl_p99_ms - e.itl_p50_ms < limits.stall_excess_ms:
+        return
+    if e.itl_p99_ms >= limits.stall_ratio * e.itl_p50_ms:
+        yield Flag(
+            name="decode-stalls",
+            evidence=f"p99 ITL {e.itl_p99_ms:.0f} ms is {e.itl_p99_ms / e.itl_p50_ms:.0f} times"
+            " the median on replicas that only decode",
         )
 
 
@@ -308,6 +339,7 @@ _RULES: tuple[Callable[[Evidence, Limits], Iterator[Flag]], ...] = (
     _lengths,
     _prefix_cache,
     _handshakes,
+    _decode_stalls,
     _preemptions,
     _reprefill,
     _pairs,

@@ -1,0 +1,186 @@
+"""What an audit looks at, and what it says: evidence of result files in, findings out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+import msgspec
+
+from pdconsole.model.layout import Layout
+from pdconsole.model.quality import Weight
+
+
+class Spread(msgspec.Struct, frozen=True):
+    """A latency over the requests of a point, ms; None where the file does not tell."""
+
+    mean: float | None = None
+    std: float | None = None
+    p50: float | None = None
+    p99: float | None = None
+
+
+class PointEvidence(msgspec.Struct, frozen=True, kw_only=True):
+    """What one file tells about one point. Seconds unless a name says ms; rates a second."""
+
+    file: str
+    source: str
+    fresh_prompts: bool = False  # what wrote it never sends a prompt twice
+    whole_run: bool = True  # numbers cover ramp-up and drain
+    load_kind: str = "concurrency"  # or request_rate
+    load: float | None = None
+    started: float | None = None  # Unix time, to a second or so
+    duration: float
+    completed: int
+    failed: int | None = None
+    asked: int | None = None
+    cap: int | None = None  # most requests that the client keeps in flight
+    peak: int | None = None  # most in flight, as measured
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    request_rate: float  # served
+    token_rate: float  # prompt and output tokens
+    ttft: Spread = Spread()
+    tpot: Spread = Spread()
+    itl: Spread = Spread()
+    e2el: Spread = Spread()
+    input_len: int | None = None
+    output_len: int | None = None
+    mode: str = ""
+
+    @property
+    def is_open(self) -> bool:
+        return self.load_kind == "request_rate"
+
+    @property
+    def name(self) -> str:
+        """`c=16`, `rr=4`."""
+        return f"{'rr' if self.is_open else 'c'}={'?' if self.load is None else f'{self.load:g}'}"
+
+    @property
+    def output_per_request(self) -> float | None:
+        if not self.completed or not self.output_tokens:
+            return None
+        return self.output_tokens / self.completed
+
+    @property
+    def request_s(self) -> float | None:
+        """How long a request lives on average."""
+        if self.e2el.mean is not None:
+            return self.e2el.mean / 1000
+        if self.ttft.mean is None or self.output_per_request is None:
+            return None
+        if self.output_per_request > 1 and self.tpot.mean is None:
+            return None
+        decode = (self.tpot.mean or 0.0) * (self.output_per_request - 1)
+        return (self.ttft.mean + decode) / 1000
+
+    @property
+    def fingerprint(self) -> tuple[object, ...]:
+        """Equal for two points only if one is a copy of the other: no timing comes twice."""
+        ttft = self.ttft.mean if self.ttft.mean is not None else self.ttft.p50
+        return (self.completed, self.duration, self.request_rate, ttft, self.tpot.mean)
+
+
+class Label(msgspec.Struct, frozen=True, kw_only=True):
+    """What a directory says it holds; "" and None where it does not."""
+
+    model: str = ""
+    gpu_model: str = ""
+    layout: Layout | None = None
+    placement: str = ""
+    network: str = ""
+    input_len: int | None = None
+    output_len: int | None = None
+    mode: str = ""
+
+    @property
+    def workload(self) -> tuple[object, ...]:
+        return (self.model, self.gpu_model, self.input_len, self.output_len, self.mode)
+
+    def conflicts(self, other: Label) -> list[str]:
+        """Where both say something and not the same: `network: tcp, srd`."""
+        found = []
+        for field in self.__struct_fields__:
+            one, two = getattr(self, field), getattr(other, field)
+            if one and two and one != two:
+                found.append(f"{field.replace('_', ' ')}: {_text(one)}, {_text(two)}")
+        return found
+
+
+def _text(value: object) -> str:
+    return value.slug if isinstance(value, Layout) else str(value)
+
+
+class DirectoryEvidence(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """The points of one run in the order of load."""
+
+    path: str
+    label: Label
+    points: tuple[PointEvidence, ...]
+
+    @property
+    def is_pd(self) -> bool:
+        return self.label.layout is not None and self.label.layout.is_pd
+
+    @cached_property
+    def ladders(self) -> tuple[tuple[PointEvidence, ...], ...]:
+        """Its closed-loop points and its open-loop points, each by load, where loads are known."""
+        known = sorted((p for p in self.points if p.load is not None), key=lambda p: p.load or 0.0)
+        ladders = [tuple(p for p in known if p.is_open is is_open) for is_open in (False, True)]
+        return tuple(ladder for ladder in ladders if ladder)
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wrong or doubtful; `subjects` are the files or directories that it is about."""
+
+    rule: str
+    weight: Weight
+    subjects: tuple[str, ...]
+    evidence: str
+    instead: str  # what to run, or to read, instead
+
+
+class NotDetectable(msgspec.Struct, frozen=True):
+    """A fault that these files cannot show, present or not."""
+
+    rule: str
+    why: str
+
+
+class AuditLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """From where on a rule speaks.
+
+    Published repeats of one layout differ by about 6 % in throughput and TPOT and by 15 % in median
+    TTFT, so nothing below twice that is called a difference of two runs.
+    """
+
+    # Repeated prompts: a hit takes at most this share of a cold TTFT, on prompts this long.
+    hit_share: float = 0.6
+    long_prompt: int = 1024
+    faster_anyway: float = 0.9  # median TTFT against the point before, at more load
+    beyond_capacity: float = 1.2
+    # First contact
+    contact_ratio: float = 1.5  # p99 TTFT of the lowest load to that of the next, together with:
+    contact_excess_ms: float = 500.0
+    # Repeats, and layouts with equal decode sides
+    repeat_noise: float = 0.25
+    twin_noise: float = 0.06
+    stranger: float = 0.12
+    # Load
+    throughput_falls: float = 0.08
+    behind_offered: float = 0.9
+    queue_growth: float = 3.0  # median TTFT to that at the lowest rate
+    held: float = 0.75  # of the concurrency that was asked for
+    # KV transfers: prompt tokens a second of one request's TTFT, together with:
+    slow_kv_tokens_per_s: float = 1500.0
+    slow_kv_ttft_ms: float = 2000.0
+    slower_than_twin: float = 5.0
+    # Arithmetic and labels
+    rounding: float = 0.02
+    lengths_off: float = 0.02
+    chunked: float = 1.2  # mean ITL to mean TPOT
+
+
+Outcome = Iterator[Finding | NotDetectable]
+Directories = Sequence[DirectoryEvidence]
