@@ -3,20 +3,42 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pdconsole.model.layout import LayoutError
 from pdconsole.results.directory import read_run_file
 from pdconsole.results.errors import ResultError
 from pdconsole.results.network_tests import is_network_test
 from pdconsole.results.point_row import PointRow
-from pdconsole.results.readers import bench_serve, ours
+from pdconsole.results.readers import aiperf, bench_serve, genai_bench, guidellm, ours
 
 __all__ = ["PointRow", "read_directory", "read_point", "read_points"]
 
+
+class _Reader(Protocol):
+    """What each module of `readers` is."""
+
+    SOURCE: str
+
+    def recognises(self, document: Mapping[str, Any], /) -> bool: ...
+
+    def rows(self, path: Path, document: Mapping[str, Any], /) -> list[PointRow]:
+        """Raises TypeError, ValueError or KeyError where the document is not as it should be."""
+        ...
+
+
+_READERS: tuple[_Reader, ...] = (ours, bench_serve, aiperf, guidellm, genai_bench)
 _DEPTH = 5  # levels of directories that are looked through
+# What programs write beside their results: PyTorch's form of them, sums over runs, what was sent.
+_BESIDE = re.compile(
+    r"\..*|.*\.pytorch\.json|summary\.json|experiment_metadata\.json|debug_for_run_.*"
+    r"|(in|out)puts\.json|run_config\.json|server_metrics_export\.json|.*_timeslices\.json"
+    r"|.*_aggregate\.json|search_history\.json"
+)
+_NO_RESULTS_IN = re.compile(r"\..*|logs|requests|superseded|aggregate|sweep_aggregate")
 
 
 def read_points(path: Path) -> tuple[list[PointRow], list[ResultError]]:
@@ -54,7 +76,7 @@ def read_point(path: Path) -> PointRow:
 
 def read_file(path: Path) -> list[PointRow]:
     """The points of a file. Raises ResultError when it holds no result."""
-    return [_row(path, document) for document in _documents(path)]
+    return [row for document in _documents(path) for row in _rows(path, document)]
 
 
 def _read_tree(directory: Path, depth: int) -> tuple[list[PointRow], list[ResultError]]:
@@ -62,7 +84,7 @@ def _read_tree(directory: Path, depth: int) -> tuple[list[PointRow], list[Result
     if rows or depth == 0:
         return rows, problems
     for inner in sorted(directory.iterdir()):
-        if inner.is_dir() and not inner.name.startswith("."):
+        if inner.is_dir() and not _NO_RESULTS_IN.fullmatch(inner.name):
             more, wrong = _read_tree(inner, depth - 1)
             rows += more
             problems += wrong
@@ -92,8 +114,7 @@ def _point_files(directory: Path) -> Iterator[Path]:
     for path in sorted(directory.glob("*.json")):
         if is_network_test(path):
             continue
-        # `vllm bench serve` writes a second file of another form beside each result.
-        if not path.name.startswith(".") and not path.name.endswith(".pytorch.json"):
+        if not _BESIDE.fullmatch(path.name):
             yield path
 
 
@@ -133,12 +154,18 @@ def _documents(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _row(path: Path, document: dict[str, Any]) -> PointRow:
-    missing = [key for key in bench_serve.NEEDED if not isinstance(document.get(key), int | float)]
-    if missing:
-        raise ResultError(f"{path} is no benchmark result: it lacks {', '.join(missing)}")
-    read = ours.row if isinstance(document.get("pdconsole"), dict) else bench_serve.row
+def _rows(path: Path, document: dict[str, Any]) -> list[PointRow]:
+    reader = next((each for each in _READERS if each.recognises(document)), None)
+    if reader is None:
+        lacks = ", ".join(bench_serve.missing(document))
+        raise ResultError(f"{path} is no benchmark result: it lacks {lacks}")
     try:
-        return read(path, document)
+        return reader.rows(path, document)
     except (TypeError, ValueError, KeyError, LayoutError) as e:
-        raise ResultError(f"{path} is no benchmark result that can be read: {e}") from e
+        raise ResultError(
+            f"{path} is no result of {reader.SOURCE} that can be read: {_said(e)}"
+        ) from e
+
+
+def _said(error: Exception) -> str:
+    return f"it lacks {error}" if isinstance(error, KeyError) else str(error)

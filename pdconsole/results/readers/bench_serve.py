@@ -8,7 +8,7 @@ from typing import Any
 
 from pdconsole.results.point_row import LATENCIES, STATISTICS, PointRow, per_gpu
 from pdconsole.results.readers.fields import count, number, wall
-from pdconsole.results.readers.place import Place, place_of
+from pdconsole.results.readers.place import Place, place_of, told_by
 
 SOURCE = "vllm bench serve"
 NEEDED = ("duration", "completed", "request_throughput", "total_token_throughput")
@@ -19,12 +19,20 @@ UNLIMITED_RATE = 1e6
 _THEIR_WORD = {"p50": "median"}
 
 
-def row(path: Path, document: Mapping[str, Any]) -> PointRow:
+def recognises(document: Mapping[str, Any]) -> bool:
+    return not missing(document)
+
+
+def missing(document: Mapping[str, Any]) -> list[str]:
+    return [key for key in NEEDED if not isinstance(document.get(key), int | float)]
+
+
+def rows(path: Path, document: Mapping[str, Any]) -> list[PointRow]:
     """The point of a file of somebody else."""
     place = place_of(path, document)
     duration = float(document["duration"])
     ended = wall(document.get("date"))
-    return PointRow(
+    row = PointRow(
         source=SOURCE,
         **told_by(place),
         **lengths(place, document),
@@ -34,6 +42,7 @@ def row(path: Path, document: Mapping[str, Any]) -> PointRow:
         group=place.group,
         **measured(path, document, place.gpus),
     )
+    return [row]
 
 
 def measured(path: Path, document: Mapping[str, Any], gpus: int | None) -> dict[str, Any]:
@@ -60,19 +69,6 @@ def measured(path: Path, document: Mapping[str, Any], gpus: int | None) -> dict[
         "burstiness": number(document.get("burstiness")),
         "date": str(document.get("date") or ""),
         **_latencies(document),
-    }
-
-
-def told_by(place: Place) -> dict[str, Any]:
-    """What only names, or metadata that somebody gave, can tell."""
-    return {
-        "layout": place.slug,
-        "gpus": place.gpus,
-        "gpus_all": place.gpus,
-        "placement": place.name.placement,
-        "network": place.name.network,
-        "nodes": place.nodes,
-        "gpu_model": place.name.gpu_model,
     }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pdconsole.results.point_row import PointRow
-from pdconsole.results.readers.bench_serve import measured
+from pdconsole.results.readers import bench_serve
 from pdconsole.results.readers.fields import mapping, number
 from pdconsole.results.readers.place import place_of
 
@@ -18,11 +18,15 @@ _NODE = re.compile(r"[=+,]([^:=+,\s]+):")
 _THEIR_WORD = {"mean": "mean", "median": "p50"}
 
 
-def row(path: Path, document: Mapping[str, Any]) -> PointRow:
+def recognises(document: Mapping[str, Any]) -> bool:
+    return isinstance(document.get("pdconsole"), dict) and bench_serve.recognises(document)
+
+
+def rows(path: Path, document: Mapping[str, Any]) -> list[PointRow]:
     ours = document["pdconsole"]
     workload = ours["workload"]
     gpus = int(ours["loaded_gpus"])
-    return PointRow(
+    row = PointRow(
         source=SOURCE,
         layout=str(ours["layout"]),
         gpus=gpus,
@@ -41,8 +45,9 @@ def row(path: Path, document: Mapping[str, Any]) -> PointRow:
         ci=_intervals(mapping(ours.get("intervals"))),
         started_wall=number(mapping(ours.get("window")).get("started_wall")),
         repeat=place_of(path).repeat,
-        **measured(path, document, gpus),
+        **bench_serve.measured(path, document, gpus),
     )
+    return [row]
 
 
 def _nodes(replicas: str) -> int | None:

@@ -14,7 +14,8 @@ from pdconsole.results.names import NameFacts, parse_name
 from pdconsole.results.readers.fields import count
 
 _REPEAT = re.compile(r"_r(\d+)$")
-_RUN = re.compile(r"^run=(\d+)$")
+_RUN_FILE = re.compile(r"^run=(\d+)$")  # vllm bench sweep
+_RUN_DIRECTORY = re.compile(r"^(?:run|trial)_(\d+)$")  # aiperf, under profile_runs
 # A directory of a single load: `…-concurrency16`, `c16`, `rate-2.5`.
 _OF_ONE_POINT = re.compile(
     r"(?:^|[-_=])(?:c|cc|conc|concurrency|max[-_]concurrency|rr|rate|request[-_]rate|qps|rps)"
@@ -46,25 +47,47 @@ class Place(msgspec.Struct, frozen=True):
 
 def place_of(path: Path, document: Mapping[str, Any] | None = None) -> Place:
     """The nearest name that tells a layout or lengths; then `--metadata` that somebody gave."""
-    own = path.parent
-    group = own.parent if _OF_ONE_POINT.search(own.name) else own
-    names = [path.stem, *(parent.name for parent in list(path.parents)[:_LEVELS_UP])]
-    found = [parse_name(name) for name in (names[1], names[0], *names[2:])]
+    group, repeat = _group_of(path)
+    above = list(path.parents)
+    last = above.index(group) + _LEVELS_UP
+    found = [parse_name(name) for name in (*(p.name for p in above[:last]), path.stem)]
     told = next((each for each in found if each.layout or each.input_len is not None), found[0])
     layout = told.layout or next((each.layout for each in found if each.layout), None)
     return Place(
         told,
         layout or (_layout_of_metadata(document) if document else None),
-        _repeat(path, group),
-        "" if group == own else str(group),
+        repeat,
+        "" if group == path.parent else str(group),
     )
 
 
-def _repeat(path: Path, directory: Path) -> int:
-    if run := _RUN.match(path.stem):
-        return int(run[1]) + 1
-    repeat = _REPEAT.search(directory.name)
-    return int(repeat[1]) if repeat else 1
+def told_by(place: Place) -> dict[str, Any]:
+    """What only names, or metadata that somebody gave, can tell."""
+    return {
+        "layout": place.slug,
+        "gpus": place.gpus,
+        "gpus_all": place.gpus,
+        "placement": place.name.placement,
+        "network": place.name.network,
+        "nodes": place.nodes,
+        "gpu_model": place.name.gpu_model,
+    }
+
+
+def _group_of(path: Path) -> tuple[Path, int]:
+    """The directory whose points belong together, and which repetition of them this is."""
+    directory, repeat = path.parent, 1
+    if run := _RUN_FILE.match(path.stem):
+        repeat = int(run[1]) + 1
+    while directory.name:
+        if run := _RUN_DIRECTORY.match(directory.name):
+            repeat = int(run[1])
+        elif directory.name != "profile_runs" and not _OF_ONE_POINT.search(directory.name):
+            break
+        directory = directory.parent
+    if (again := _REPEAT.search(directory.name)) and repeat == 1:
+        repeat = int(again[1])
+    return directory, repeat
 
 
 def _layout_of_metadata(document: Mapping[str, Any]) -> Layout | None:
