@@ -11,11 +11,14 @@ from pdconsole.measure.driver_log import Summary
 from pdconsole.measure.driver_spec import Target, output_len
 from pdconsole.measure.prometheus import buckets, quantile, total, values_of
 from pdconsole.measure.sampling import (
+    EXPIRED,
+    FAILED_TRANSFERS,
     PREEMPTIONS,
     PREFIX_HITS,
     PREFIX_QUERIES,
     PROMPT_TOKENS,
     PROMPT_TOKENS_BY_SOURCE,
+    READ_AFTER_EXPIRY,
     SIM_HANDSHAKES,
     SIM_LATE,
     SIM_LATE_P99,
@@ -81,6 +84,9 @@ def gather(
         decode_local_compute_tokens=_sum(
             total(d, PROMPT_TOKENS_BY_SOURCE, source="local_compute") for d in decode_deltas
         ),
+        failed_transfers=_sum(total(d, FAILED_TRANSFERS) for d in all_deltas),
+        expired_requests=_sum(total(d, EXPIRED) for d in all_deltas),
+        stale_reads=_sum(total(d, READ_AFTER_EXPIRY) for d in all_deltas),
         pairs=result.pairs,
         expected_pairs=tuple(f"{p}>{d}" for p in names["prefill"] for d in names["decode"])
         if through_pd

@@ -26,6 +26,9 @@ QUEUE_COUNT = "vllm:request_queue_time_seconds_count"
 QUEUE_SUM = "vllm:request_queue_time_seconds_sum"
 PREFILL_SUM = "vllm:request_prefill_time_seconds_sum"
 NIXL = "vllm:nixl_"
+FAILED_TRANSFERS = f"{NIXL}num_failed_transfers_total"
+EXPIRED = f"{NIXL}num_kv_expired_reqs_total"
+READ_AFTER_EXPIRY = f"{NIXL}num_notifications_after_expiry_total"
 SIM_HANDSHAKES = "pdconsole_sim_handshakes_total"
 SIM_LATE = "pdconsole_sim_late_seconds"
 SIM_LATE_P99 = "pdconsole_sim_late_p99_seconds"
@@ -80,10 +83,10 @@ def _nixl(run: str, process: str, node_t: float, values: Mapping[str, float]) ->
         xfer_s=total(values, f"{NIXL}xfer_time_seconds_sum") or 0.0,
         post_s=total(values, f"{NIXL}post_time_seconds_sum"),
         descriptors=total(values, f"{NIXL}num_descriptors_sum"),
-        failed_transfers=total(values, f"{NIXL}num_failed_transfers_total"),
+        failed_transfers=total(values, FAILED_TRANSFERS),
         failed_notifications=total(values, f"{NIXL}num_failed_notifications_total"),
-        expired=total(values, f"{NIXL}num_kv_expired_reqs_total"),
-        notifications_after_expiry=total(values, f"{NIXL}num_notifications_after_expiry_total"),
+        expired=total(values, EXPIRED),
+        notifications_after_expiry=total(values, READ_AFTER_EXPIRY),
     )
 
 

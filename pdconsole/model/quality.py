@@ -61,6 +61,10 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     # on decode replicas
     decode_prompt_tokens: float | None = None
     decode_local_compute_tokens: float | None = None
+    failed_transfers: float | None = None
+    # on prefill replicas: KV that expired unread, and KV that was read after it had expired
+    expired_requests: float | None = None
+    stale_reads: float | None = None
     # requests by "P1>D2"; `expected_pairs` are all that the layout can form
     pairs: Mapping[str, int] | None = None
     expected_pairs: tuple[str, ...] = ()
@@ -249,21 +253,39 @@ def _preemptions(e: Evidence, limits: Limits) -> Iterator[Flag]:
 
 
 def _reprefill(e: Evidence, limits: Limits) -> Iterator[Flag]:
-    """D computes the last token of a prompt, and at most a block's tail; more is a prefill."""
-    normal = 17  # a block of 16, and the last token
-    if not e.input_len or e.input_len <= normal or not e.decode_prompt_tokens:
+    """D computes the last token of a prompt at most (vLLM 0.32.0 counts none); more is a prefill."""
+    if not e.input_len or e.input_len < 4 or not e.decode_prompt_tokens:
         return
     local = e.decode_local_compute_tokens
     if local is None:
         return
     requests = e.decode_prompt_tokens / e.input_len
-    if local - normal * requests >= e.input_len:
+    if local - requests >= e.input_len / 2:
         yield Flag(
             name="re-prefill",
             evidence=f"decode replicas computed {local:.0f} of {e.decode_prompt_tokens:.0f} prompt"
             f" tokens themselves (about {max(1, round(local / e.input_len))} of"
             f" {max(1, round(requests))} requests)",
         )
+
+
+def _expiry(e: Evidence, limits: Limits) -> Iterator[Flag]:
+    """P frees the KV of a request that D does not fetch in time, and D is not told."""
+    if e.stale_reads:
+        yield Flag(
+            name="stale-kv",
+            evidence=f"{e.stale_reads:.0f} times KV was read from a prefill replica that had freed"
+            " it already: the output may be that of another prompt",
+            weight="bad",
+        )
+    if e.expired_requests:
+        yield Flag(
+            name="kv-expired",
+            evidence=f"the KV of {e.expired_requests:.0f} requests expired on prefill replicas"
+            " before it was fetched",
+        )
+    if e.failed_transfers:
+        yield Flag(name="failed-transfers", evidence=f"{e.failed_transfers:.0f} KV transfers failed")
 
 
 def _pairs(e: Evidence, limits: Limits) -> Iterator[Flag]:
@@ -342,6 +364,7 @@ _RULES: tuple[Callable[[Evidence, Limits], Iterator[Flag]], ...] = (
     _decode_stalls,
     _preemptions,
     _reprefill,
+    _expiry,
     _pairs,
     _driver,
     _router,

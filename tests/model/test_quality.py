@@ -60,6 +60,9 @@ def test_a_clean_point_and_an_unknown_one_raise_nothing():
         ({"ttft_p99_ms": 2660.0}, "ttft-tail"),
         ({"preemptions": 3.0}, "preemptions"),
         ({"decode_local_compute_tokens": 10640.0}, "re-prefill"),
+        ({"stale_reads": 1.0}, "stale-kv"),
+        ({"expired_requests": 2.0}, "kv-expired"),
+        ({"failed_transfers": 1.0}, "failed-transfers"),
         ({"pairs": {"P1>D1": 160, "P2>D2": 160}}, "skewed-pairs"),  # round robin in lockstep
         ({"late_ms_p99": 25.0}, "driver-late"),
         ({"driver_cpu_pct": 93.0}, "driver-cpu"),
@@ -87,11 +90,11 @@ def test_the_gravest_flag_comes_first_and_reads_as_a_sentence():
     assert str(flags[0]) == "errors: 50 of 100 requests failed; first: HTTP 503"
 
 
-def test_computing_the_tail_of_a_prompt_on_decode_is_no_prefill():
-    ordinary = changed(decode_local_compute_tokens=17.0 * 320)
-    assert names(ordinary) == []
-    one_of_them = changed(decode_local_compute_tokens=17.0 * 320 + 5000)
-    assert names(one_of_them) == ["re-prefill"]
+def test_computing_the_last_token_of_a_prompt_on_decode_is_no_prefill():
+    for of_each in (0.0, 1.0):
+        assert names(changed(decode_local_compute_tokens=of_each * 320)) == []
+        one_of_them = changed(decode_local_compute_tokens=of_each * 319 + 5000)
+        assert names(one_of_them) == ["re-prefill"]
 
 
 def test_the_limits_are_the_cluster_profiles():
