@@ -253,7 +253,7 @@ def _preemptions(e: Evidence, limits: Limits) -> Iterator[Flag]:
 
 
 def _reprefill(e: Evidence, limits: Limits) -> Iterator[Flag]:
-    """D computes the last token of a prompt at most (vLLM 0.32.0 counts none); more is a prefill."""
+    """D computes the last token of a prompt at most (vLLM 0.32.0 counts none), else it prefills."""
     if not e.input_len or e.input_len < 4 or not e.decode_prompt_tokens:
         return
     local = e.decode_local_compute_tokens
@@ -285,7 +285,9 @@ def _expiry(e: Evidence, limits: Limits) -> Iterator[Flag]:
             " before it was fetched",
         )
     if e.failed_transfers:
-        yield Flag(name="failed-transfers", evidence=f"{e.failed_transfers:.0f} KV transfers failed")
+        yield Flag(
+            name="failed-transfers", evidence=f"{e.failed_transfers:.0f} KV transfers failed"
+        )
 
 
 def _pairs(e: Evidence, limits: Limits) -> Iterator[Flag]:
