@@ -39,10 +39,15 @@ def compare(paths: tuple[Path, ...], as_json: bool, no_chart: bool) -> None:
 
 @click.command()
 @_RESULTS
-@click.option("--json", "as_json", is_flag=True)
-def audit(paths: tuple[Path, ...], as_json: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="All findings, with the files they are of.")
+@click.option("--fail-on", type=click.Choice(["bad", "warn", "info"]), help="Exit with 6 if found.")
+def audit(paths: tuple[Path, ...], as_json: bool, fail_on: str | None) -> None:
     """Say what is wrong or doubtful in the numbers of result files, anyone's, and what to run
-    instead."""
+    instead.
+
+    Findings alone are no failure: the exit code is 0 unless --fail-on asks, or files cannot be
+    read.
+    """
     from pdconsole.results.audit import audit_paths
 
     report = audit_paths(paths)
@@ -54,6 +59,8 @@ def audit(paths: tuple[Path, ...], as_json: bool) -> None:
         click.echo(f"pdconsole: skipped {problem}", err=True)
     if report.skipped or not report.points:
         sys.exit(exit_codes.CANNOT)
+    if fail_on is not None and report.has(fail_on):
+        sys.exit(exit_codes.DOUBTFUL)
 
 
 def add_to(cli: click.Group) -> None:

@@ -16,7 +16,6 @@ from pdconsole.model.audit_evidence import (
 )
 from pdconsole.model.layout import Layout
 
-
 _STILL_GROWS = 1.05  # throughput from one load to the next, below saturation
 
 
@@ -121,6 +120,7 @@ def disagreeing(directories: Directories, limits: AuditLimits) -> Outcome:
         for one, other in combinations(group, 2):
             apart = list(_apart(one, other, limits))
             if len(apart) < 2:
+                yield from _drift(one, other, limits)
                 continue
             yield Finding(
                 rule="repeats-disagree",
@@ -131,6 +131,25 @@ def disagreeing(directories: Directories, limits: AuditLimits) -> Outcome:
                 instead="find out which of them is labelled wrong, or what else was different;"
                 " then measure both again",
             )
+
+
+def _drift(one: DirectoryEvidence, other: DirectoryEvidence, limits: AuditLimits) -> Outcome:
+    """Less than repeats may differ, but at every load in the same direction."""
+    ratios = [p.tpot.p50 / q.tpot.p50 for p, q in _common(one, other) if p.tpot.p50 and q.tpot.p50]
+    if len(ratios) < limits.drift_points or not (min(ratios) > 1 or max(ratios) < 1):
+        return
+    by = abs(median(ratios) - 1)
+    if by < limits.drift:
+        return
+    slow, fast = (one, other) if ratios[0] > 1 else (other, one)
+    yield Finding(
+        rule="repeats-drift",
+        weight="info",
+        subjects=(slow.path, fast.path),
+        evidence=f"{slow.path} has a higher median TPOT than {fast.path} at all {len(ratios)}"
+        f" loads, by {by:.0%}, under the same name: versions, settings or logging may differ",
+        instead="compare what was deployed (versions, flags, log level), then repeat one of them",
+    )
 
 
 def _apart(one: DirectoryEvidence, other: DirectoryEvidence, limits: AuditLimits) -> Iterator[str]:
@@ -267,3 +286,51 @@ def _far_from(
         beyond = [abs(ratio - 1) > limits.stranger for ratio in _ratios(directory, twin)]
         far += sum(beyond) >= 2
     return far >= 2
+
+
+def slow_kv(directories: Directories, limits: AuditLimits) -> Outcome:
+    """TTFT as KV over TCP leaves it: seconds a prompt, without load, and decoding as ever."""
+    for directory in directories:
+        if not directory.is_pd:
+            continue
+        for ladder in directory.ladders:
+            first = ladder[0]
+            ttft, tpot = first.ttft.p50, first.tpot.p50
+            if ttft is None or tpot is None or not first.input_len:
+                continue
+            speed = first.input_len / ttft * 1000
+            decode_ms = tpot * ((first.output_per_request or 1) - 1)
+            if ttft < max(limits.slow_kv_ttft_ms, decode_ms) or speed > limits.slow_kv_tokens_per_s:
+                continue
+            yield Finding(
+                rule="slow-kv-transfer",
+                weight="bad",
+                subjects=tuple(point.file for point in ladder),
+                evidence=f"{first.name}: median TTFT {ttft / 1000:.1f} s for prompts of"
+                f" {first.input_len} tokens ({speed:.0f} tokens/s) while TPOT is {tpot:.1f} ms:"
+                " suspected transport, as when KV goes over TCP"
+                f"{_twin(directory, first, directories, limits)}",
+                instead="`pdconsole netbench` on these nodes, then the run with UCX_TLS set and"
+                " the transport that UCX names in its log (UCX_LOG_LEVEL=info)",
+            )
+
+
+def _twin(
+    directory: DirectoryEvidence,
+    point: PointEvidence,
+    directories: Directories,
+    limits: AuditLimits,
+) -> str:
+    """The fastest first TTFT of the same layout elsewhere, if that is far less."""
+    label = directory.label
+    best: tuple[float, str] | None = None
+    for other in directories:
+        if other.label.layout != label.layout or other.label.workload != label.workload:
+            continue
+        for twin in other.points:
+            same = (twin.load_kind, twin.load) == (point.load_kind, point.load)
+            if same and twin.ttft.p50 and (best is None or twin.ttft.p50 < best[0]):
+                best = (twin.ttft.p50, other.path)
+    if best is None or (point.ttft.p50 or 0.0) < limits.slower_than_twin * best[0]:
+        return ""
+    return f"; the same layout takes {best[0]:.0f} ms in {best[1]}"

@@ -103,9 +103,16 @@ class Label(msgspec.Struct, frozen=True, kw_only=True):
         found = []
         for field in self.__struct_fields__:
             one, two = getattr(self, field), getattr(other, field)
+            if field == "network" and _is_library(one, two):
+                continue
             if one and two and one != two:
                 found.append(f"{field.replace('_', ' ')}: {_text(one)}, {_text(two)}")
         return found
+
+
+def _is_library(one: str, two: str) -> bool:
+    """UCX names no transport, so it is no other one than srd or tcp."""
+    return any(name.startswith("ucx") for name in (one, two))
 
 
 def _text(value: object) -> str:
@@ -165,6 +172,8 @@ class AuditLimits(msgspec.Struct, frozen=True, kw_only=True):
     contact_excess_ms: float = 500.0
     # Repeats, and layouts with equal decode sides
     repeat_noise: float = 0.25
+    drift: float = 0.04  # of median TPOT, in one direction at all of at least:
+    drift_points: int = 5
     twin_noise: float = 0.06
     stranger: float = 0.12
     # Load
@@ -184,3 +193,13 @@ class AuditLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 Outcome = Iterator[Finding | NotDetectable]
 Directories = Sequence[DirectoryEvidence]
+
+
+def of_points(
+    directory: DirectoryEvidence, said: Sequence[tuple[PointEvidence, str]], shown: int = 1
+) -> str:
+    """What is said of points of one directory: `c=4: …; 5 of 6 points in all`."""
+    parts = [f"{point.name}: {text}" for point, text in said[:shown]]
+    if len(said) > shown:
+        parts.append(f"{len(said)} of {len(directory.points)} points in all")
+    return "; ".join(parts)

@@ -24,6 +24,8 @@ from pdconsole.results.audit_text import report_text
 from pdconsole.results.point_row import PointRow
 from pdconsole.results.reading import read_points
 
+WEIGHTS = ("bad", "warn", "info")  # the gravest first
+
 
 class AuditReport(msgspec.Struct, frozen=True):
     """What was found. `skipped` names what could not be read, and why."""
@@ -37,6 +39,11 @@ class AuditReport(msgspec.Struct, frozen=True):
     def text(self, width: int) -> str:
         """For a terminal of this width."""
         return report_text(self.findings, self.not_detectable, self.points, self.directories, width)
+
+    def has(self, weight: str) -> bool:
+        """Whether anything of this weight, or a graver one, was found."""
+        graver = WEIGHTS[: WEIGHTS.index(weight) + 1]
+        return any(finding.weight in graver for finding in self.findings)
 
     def to_json(self) -> dict[str, Any]:
         found: dict[str, Any] = msgspec.to_builtins(self)

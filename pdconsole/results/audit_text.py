@@ -12,6 +12,7 @@ _TITLES = {
     "identical-files": "one measurement under several names",
     "same-time": "measured at the same time",
     "repeats-disagree": "two runs of one layout that disagree",
+    "repeats-drift": "two runs of one layout that differ everywhere in one direction",
     "label-suspected": "a run that decodes like another layout",
     "slow-kv-transfer": "KV transfers as slow as over TCP",
     "repeated-prompts": "prompts sent before, at an earlier point",
@@ -33,6 +34,7 @@ _MARKS = {"bad": "BAD ", "warn": "WARN", "info": "info"}
 
 
 _SHOWN = 3  # findings of one kind written out; of the others only where they are
+_NAMED = 4
 
 
 def report_text(
@@ -58,7 +60,8 @@ def report_text(
             for finding in of[:shown]:
                 lines += _wrapped(_about(finding), width, "    - ")
             if more := list(dict.fromkeys(_where(finding) for finding in of[shown:])):
-                lines += _wrapped(f"and {len(more)} more: {', '.join(more)}", width, "    - ")
+                named = ", ".join(more[:_NAMED]) + (", …" if len(more) > _NAMED else "")
+                lines += _wrapped(f"and {len(more)} more: {named}", width, "    - ")
             lines += _wrapped(f"instead: {text}", width, "    ")
     if silent:
         lines += ["", "not detectable from these files"]
