@@ -111,7 +111,7 @@ def _ordered(rows: list[PointRow]) -> list[PointRow]:
 
 
 def _point_files(directory: Path) -> Iterator[Path]:
-    for path in sorted(directory.glob("*.json")):
+    for path in sorted(directory.glob("*.json"), key=lambda path: path.name):
         if is_network_test(path):
             continue
         if not _BESIDE.fullmatch(path.name):

@@ -123,11 +123,18 @@ def _duration_s(metrics: Mapping[str, Any]) -> float:
     metric = mapping(metrics.get("benchmark_duration"))
     value = number(metric.get("avg"))
     if value is not None:
-        return value * _MS[metric["unit"]] / 1e3
+        return value * _to_ms(metric, "sec") / 1e3
     requests, per_second = _value(metrics, "request_count"), _value(metrics, "request_throughput")
     if not requests or not per_second:
         raise ValueError("it has no duration")
     return requests / per_second
+
+
+def _to_ms(metric: Mapping[str, Any], usual: str) -> float:
+    unit = str(metric.get("unit", usual))
+    if unit not in _MS:
+        raise ValueError(f"nobody knows its unit of time {unit!r}")
+    return _MS[unit]
 
 
 def _latencies(metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,7 +143,7 @@ def _latencies(metrics: Mapping[str, Any]) -> dict[str, Any]:
         metric = mapping(metrics.get(theirs))
         if not metric:
             continue
-        scale = _MS[metric["unit"]]
+        scale = _to_ms(metric, "ms")
         for which, word in _STATISTICS.items():
             value = number(metric.get(word))
             found[f"{name}_{which}_ms"] = None if value is None else value * scale

@@ -16,7 +16,14 @@ NEEDED = ("duration", "completed", "request_throughput", "total_token_throughput
 # Users write "unlimited" as a huge number, because inf did not always work.
 UNLIMITED_RATE = 1e6
 
-_THEIR_WORD = {"p50": "median"}
+# Of each latency: our names of its statistics, and theirs.
+_KEYS = {
+    name: [
+        (f"{name}_{which}_ms", f"{'median' if which == 'p50' else which}_{name}_ms")
+        for which in STATISTICS
+    ]
+    for name in LATENCIES
+}
 
 
 def recognises(document: Mapping[str, Any]) -> bool:
@@ -109,12 +116,8 @@ def _latencies(document: Mapping[str, Any]) -> dict[str, float | None]:
     Files say 0 where there was nothing to measure: no TPOT with a single output token.
     """
     found: dict[str, float | None] = {}
-    for name in LATENCIES:
-        told = {
-            which: number(document.get(f"{_THEIR_WORD.get(which, which)}_{name}_ms"))
-            for which in STATISTICS
-        }
-        if told["mean"] == 0 or told["p50"] == 0:
-            continue
-        found |= {f"{name}_{which}_ms": value for which, value in told.items()}
+    for name, keys in _KEYS.items():
+        told = {ours: number(document.get(theirs)) for ours, theirs in keys if theirs in document}
+        if told.get(f"{name}_mean_ms") != 0 and told.get(f"{name}_p50_ms") != 0:
+            found |= told
     return found

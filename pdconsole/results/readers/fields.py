@@ -36,7 +36,7 @@ def wall(stamp: Any) -> float | None:
         return None
     try:
         if len(stamp) == 15 and stamp[8] == "-":
-            found = datetime.strptime(stamp, "%Y%m%d-%H%M%S")
+            found = datetime.fromisoformat(stamp.replace("-", "T"))
         else:
             found = datetime.fromisoformat(stamp)
     except ValueError:

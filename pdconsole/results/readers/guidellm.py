@@ -1,8 +1,8 @@
 """guidellm's `benchmarks.json`: several loads a file.
 
-Its "inter token latency" is one number a request, decode time over the tokens after the first:
-that is TPOT here (weighted by tokens). Its "time per output token" has the first token in it and is nothing here; of
-gaps between single tokens its file tells nothing.
+Its "inter token latency" is one number a request, decode time over the tokens after the first, of
+which it takes the distribution over tokens: that is TPOT here. Its "time per output token" has the
+first token in it and is nothing here; of gaps between single tokens its file tells nothing.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +27,13 @@ _LEVELS_UP = 3
 
 
 class Place(msgspec.Struct, frozen=True):
+    """What names and metadata tell; None, "" and "?" where they do not."""
+
     name: NameFacts
-    layout: Layout | None
+    slug: str
+    gpus: int | None
     repeat: int
     group: str  # "" where it is the file's own directory
-
-    @property
-    def slug(self) -> str:
-        return self.layout.slug if self.layout else "?"
-
-    @property
-    def gpus(self) -> int | None:
-        return self.layout.gpus if self.layout else None
 
     @property
     def nodes(self) -> int | None:
@@ -47,17 +43,36 @@ class Place(msgspec.Struct, frozen=True):
 
 def place_of(path: Path, document: Mapping[str, Any] | None = None) -> Place:
     """The nearest name that tells a layout or lengths; then `--metadata` that somebody gave."""
-    group, repeat = _group_of(path)
-    above = list(path.parents)
-    last = above.index(group) + _LEVELS_UP
-    found = [parse_name(name) for name in (*(p.name for p in above[:last]), path.stem)]
+    place = _place_of_directory(path.parent)
+    if run := _RUN_FILE.match(path.stem):
+        place = msgspec.structs.replace(place, repeat=int(run[1]) + 1)
+    if place.gpus is not None:
+        return place
+    of_file = parse_name(path.stem)
+    layout = of_file.layout or (_layout_of_metadata(document) if document else None)
+    knows_lengths = place.name.input_len is not None or of_file.input_len is None
+    return msgspec.structs.replace(
+        place,
+        name=place.name if knows_lengths else of_file,
+        slug=layout.slug if layout else "?",
+        gpus=layout.gpus if layout else None,
+    )
+
+
+@lru_cache(maxsize=4096)
+def _place_of_directory(directory: Path) -> Place:
+    """Kept, since all files of a directory share it."""
+    group, repeat = _group_of(directory)
+    above = [directory, *directory.parents]
+    found = [parse_name(parent.name) for parent in above[: above.index(group) + _LEVELS_UP]]
     told = next((each for each in found if each.layout or each.input_len is not None), found[0])
     layout = told.layout or next((each.layout for each in found if each.layout), None)
     return Place(
         told,
-        layout or (_layout_of_metadata(document) if document else None),
+        layout.slug if layout else "?",
+        layout.gpus if layout else None,
         repeat,
-        "" if group == path.parent else str(group),
+        "" if group == directory else str(group),
     )
 
 
@@ -74,11 +89,9 @@ def told_by(place: Place) -> dict[str, Any]:
     }
 
 
-def _group_of(path: Path) -> tuple[Path, int]:
+def _group_of(directory: Path) -> tuple[Path, int]:
     """The directory whose points belong together, and which repetition of them this is."""
-    directory, repeat = path.parent, 1
-    if run := _RUN_FILE.match(path.stem):
-        repeat = int(run[1]) + 1
+    repeat = 1
     while directory.name:
         if run := _RUN_DIRECTORY.match(directory.name):
             repeat = int(run[1])
