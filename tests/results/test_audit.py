@@ -1,0 +1,190 @@
+"""The audit of result files: published ones with known faults, and clean ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from pdconsole.cli import cli
+from pdconsole.model.audit_evidence import Finding
+from pdconsole.results.audit import AuditReport, audit_paths
+from tests.results.measured_data import MEASURED, needs_measured_data
+
+PUBLISHED = MEASURED / "published"
+
+
+def write_point(directory: Path, load: int, **changes: object) -> None:
+    """What `vllm bench serve` writes of a long, quiet point with random prompts of its own."""
+    directory.mkdir(parents=True, exist_ok=True)
+    count, ttft, tpot = 640, 200.0 + 5 * load, 5.0 + load / 10
+    duration = count / load * (ttft + tpot * 249) / 1000
+    prompts = count * 5000 + 37 * load
+    document: dict[str, object] = {
+        "date": f"20260101-{100000 + 1000 * load:06d}",
+        "model_id": "m",
+        "num_prompts": count,
+        "request_rate": "inf",
+        "max_concurrency": load,
+        "duration": duration,
+        "completed": count,
+        "failed": 0,
+        "total_input_tokens": prompts,
+        "total_output_tokens": count * 250,
+        "request_throughput": count / duration,
+        "output_throughput": count * 250 / duration,
+        "total_token_throughput": (prompts + count * 250) / duration,
+    }
+    for name, middle in (("ttft", ttft), ("tpot", tpot), ("itl", tpot)):
+        document |= {
+            f"mean_{name}_ms": middle,
+            f"median_{name}_ms": middle,
+            f"std_{name}_ms": middle / 10,
+            f"p99_{name}_ms": middle * 1.5,
+        }
+    (directory / f"conc{load}.json").write_text(json.dumps(document | changes))
+
+
+@pytest.fixture
+def clean(tmp_path: Path) -> Path:
+    directory = tmp_path / "m_itl5000_otl250_mixed_pack-srd_p1xtp4-d1xtp4"
+    for load in (4, 8, 16):
+        write_point(directory, load)
+    return directory
+
+
+def test_clean_files_have_no_findings(clean: Path):
+    report = audit_paths([clean])
+    assert report.findings == ()
+    assert report.points == 3
+    assert {each.rule for each in report.not_detectable} >= {"log-level", "transport", "noise"}
+    assert "nothing found" in report.text(100)
+
+
+def test_the_command_says_what_it_found_and_by_exit_code_what_it_could_not_read(clean: Path):
+    run = CliRunner().invoke(cli, ["audit", str(clean), "--json"])
+    assert run.exit_code == 0
+    assert json.loads(run.output)["findings"] == []
+    write_point(clean, 32, failed=400)
+    run = CliRunner().invoke(cli, ["audit", str(clean)])
+    assert run.exit_code == 0
+    assert "BAD   errors" in run.output
+    run = CliRunner().invoke(cli, ["audit", str(clean), "--fail-on", "warn"])
+    assert run.exit_code == 6
+    (clean / "conc64.json").write_text("{")
+    run = CliRunner().invoke(cli, ["audit", str(clean)])
+    assert run.exit_code == 1
+    assert "conc64.json is damaged" in run.output
+
+
+# --- published results, with what is known to be wrong in them ---
+
+
+@pytest.fixture(scope="module")
+def everything() -> AuditReport:
+    return audit_paths([MEASURED])
+
+
+def of(findings: Sequence[Finding], rule: str) -> list[Finding]:
+    return [finding for finding in findings if finding.rule == rule]
+
+
+def directories(findings: Sequence[Finding]) -> set[str]:
+    return {
+        subject.rsplit("/", 1)[0] if subject.endswith(".json") else subject
+        for finding in findings
+        for subject in finding.subjects
+    }
+
+
+@needs_measured_data
+def test_all_is_read(everything: AuditReport):
+    assert (everything.points, len(everything.directories)) == (314, 64)
+    assert everything.skipped == ()
+
+
+@needs_measured_data
+def test_the_mislabelled_run_is_found_twice_and_nothing_else_is_called_so(everything: AuditReport):
+    name = "published/gptoss_itl5000_otl250_mixed_pd_p2xtp2-d1xtp2"
+    (pair,) = of(everything.findings, "repeats-disagree")
+    assert set(pair.subjects) == {name, "archive/gptoss_itl5000_otl250_mixed_2xtp2-1xtp2"}
+    (label,) = of(everything.findings, "label-suspected")
+    assert label.subjects == (name,)
+    assert label.evidence.endswith("it decodes like p1xtp2-d2xtp2")
+
+
+@needs_measured_data
+def test_the_mislabelled_run_is_found_among_the_published_ones_alone():
+    (label,) = of(audit_paths([PUBLISHED]).findings, "label-suspected")
+    assert label.subjects == ("gptoss_itl5000_otl250_mixed_pd_p2xtp2-d1xtp2",)
+
+
+@needs_measured_data
+def test_copies_are_found():
+    (pair,) = of(audit_paths([PUBLISHED]).findings, "identical-files")
+    assert set(pair.subjects) == {
+        "gptoss_itl5000_otl250_mixed_pack_p1xtp4-d1xtp4",
+        "gptoss_itl5000_otl250_mixed_pd_p1xtp4-d1xtp4",
+    }
+
+
+@needs_measured_data
+def test_kv_over_tcp_is_found_under_both_of_its_names_and_nowhere_else(everything: AuditReport):
+    assert directories(of(everything.findings, "slow-kv-transfer")) == {
+        "archive/gptoss_itl5000_otl250_mixed_1xtp4-1xtp4-spread-ucx",
+        "published/gptoss_itl5000_otl250_mixed_spread_tcp_p1xtp4-d1xtp4",
+    }
+
+
+@needs_measured_data
+def test_prompts_recur_in_closed_loops_and_not_in_open_ones(everything: AuditReport):
+    found = of(everything.findings, "repeated-prompts")
+    closed = {str(path.parent.relative_to(MEASURED)) for path in MEASURED.glob("*/*/conc8.json")}
+    assert directories(found) == closed
+    assert not any("_rr" in subject for finding in found for subject in finding.subjects)
+    suspected = directories([f for f in found if f.weight == "warn"])
+    # Where a prefix cache had them: layouts of TP4, whose KV pools are large, and 1P3D.
+    assert len(suspected) == 13
+    assert all("tp4" in path or "tpep4" in path or "3xtp2" in path for path in suspected)
+
+
+@needs_measured_data
+def test_first_contacts_and_short_points(everything: AuditReport):
+    contacts = of(everything.findings, "first-contact")
+    assert all(len(finding.subjects) == 1 for finding in contacts)
+    assert "published/gptoss_itl5000_otl250_mixed_pd_p1xtp2-d3xtp2" in directories(contacts)
+    (triple,) = [f for f in contacts if "published" in f.subjects[0] and "p3xtp2" in f.subjects[0]]
+    assert "3 prefill-decode pairs" in triple.evidence
+    short = directories(of(everything.findings, "short-window"))
+    assert {path for path in everything.directories if "published" in path} <= short
+    assert "archive/gptoss_itl5000_otl1_2xtp4" not in short
+
+
+@needs_measured_data
+def test_stalls_of_decode_replicas(everything: AuditReport):
+    stalls = of(everything.findings, "decode-stalls")
+    unequal = [finding for finding in stalls if "differ in TP" in finding.evidence]
+    wrapped = [finding for finding in stalls if "wrapped" in finding.evidence]
+    assert "published/gptoss_itl5000_otl250_mixed_pd_p2xtp2-d1xtp4" in directories(unequal)
+    assert "archive/gptoss_itl5000_otl250_mixed_3xtp2-1xtp2" in directories(wrapped)
+    assert not any("d1xtp8" in path or "itl10000" in path for path in directories(stalls))
+
+
+@needs_measured_data
+def test_what_the_files_cannot_show_is_said_so(everything: AuditReport):
+    # DEBUG logging: only that one of two runs is slower everywhere, which has many causes.
+    (drift,) = of(everything.findings, "repeats-drift")
+    assert drift.weight == "info"
+    assert "archive/gptoss_itl5000_otl250_mixed_1xtp4-1xtp4-pack-wo-verbosity" in drift.subjects
+    assert "log-level" in {each.rule for each in everything.not_detectable}
+
+
+@needs_measured_data
+def test_nothing_that_is_right_is_called_bad_or_inconsistent(everything: AuditReport):
+    bad = [finding for finding in everything.findings if finding.weight == "bad"]
+    assert {f.rule for f in bad} == {"repeats-disagree", "label-suspected", "slow-kv-transfer"}
+    never = {"inconsistent", "errors", "other-lengths", "same-time", "concurrency-not-held"}
+    assert not never & {finding.rule for finding in everything.findings}
