@@ -29,9 +29,9 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def by_hand(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ByHand]:
-    """One P, one D and a router, for all tests that need no console."""
+    """One P, one D and a router, for the tests of a module that need no console."""
     servers = ByHand(tiny_model, tmp_path_factory.mktemp("logs"))
     try:
         servers.start()
@@ -83,7 +83,10 @@ def _cluster(console: Console, servers: list[Sshd]) -> dict[str, object]:
     node = shipped("clusters", "local-cpu")["nodes"][0]
     return {
         "nodes": [
-            node | {"name": f"n{n}", "port": server.port, "address": f"127.0.0.{n}"}
+            node
+            | {"name": f"n{n}", "port": server.port, "address": f"127.0.0.{n}"}
+            # On one machine, but each with slots of its own.
+            | {"lock_dir": str(server.home / "locks")}
             for n, server in enumerate(servers, 1)
         ],
         "ssh": {

@@ -91,7 +91,7 @@ def test_replicas_and_router_that_die_are_told_and_the_next_layout_goes_on(
     for node in cpu_nodes:
         (node.home / "tiny").symlink_to(tiny_model)
     console.change("models", "tiny", source="~/tiny")
-    across = {"layout": "1P-TP1+1D-TP1", "placement": "manual", "manual": "P1=n1:0 D1=n2:1"}
+    across = {"layout": "1P-TP1+1D-TP1", "placement": "manual", "manual": "P1=n1:0 D1=n2:0"}
     console.change(
         "experiments",
         "tiny-pd",
@@ -147,7 +147,7 @@ def listening_at(port: int) -> socket.socket:
 def test_what_a_look_at_the_nodes_shows_is_refused_before_anything_starts(
     console: Console, cpu_nodes: list[Sshd], tiny_model: Path
 ) -> None:
-    across = "--manual=P1=n1:0 D1=n2:1"
+    across = "--manual=P1=n1:0 D1=n2:0"
     # A model whose path is another one on each node.
     for node in cpu_nodes:
         (node.home / "tiny").symlink_to(tiny_model)

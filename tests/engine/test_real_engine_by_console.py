@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from console import Console
 from engine_stack import shipped
 from openssh_server import Sshd
@@ -38,18 +39,37 @@ def documents(console: Console, summary: dict[str, Any]) -> list[dict[str, Any]]
 
 
 def assert_all_kv_came_from_p(console: Console) -> None:
+    """In the points: to validate KV, D has made some of its own before."""
     events = console.events()
-    last = {e.process: e for e in events if isinstance(e, ev.WorkerSampled) and e.run == "1"}
-    assert last["D1"].local_compute_tokens == 0
-    nixl = [e for e in events if isinstance(e, ev.NixlSampled)]
+    begun = next(n for n, e in enumerate(events) if isinstance(e, ev.PointState))
+    sampled = [e for e in events[begun:] if isinstance(e, ev.WorkerSampled) and e.run == "1"]
+    d = [e for e in sampled if e.process == "D1"][1:]  # the first may have been asked for earlier
+    assert d[0].local_compute_tokens == d[-1].local_compute_tokens
+    nixl = [e for e in events[begun:] if isinstance(e, ev.NixlSampled)][1:]
     assert {(e.run, e.process) for e in nixl} == {("1", "D1")}
-    assert nixl[-1].bytes > 0
-    assert nixl[-1].xfer_s > 0
+    first, last = nixl[0], nixl[-1]
+    assert last.bytes is not None
+    assert first.bytes is not None
+    moved = last.bytes - first.bytes
+    assert moved > 0
+    assert last.xfer_s is not None
+    assert last.xfer_s > 0
     # A prompt of 300 tokens is three blocks of 128 on the CPU.
     request_bytes = 3 * 128 * shipped("models", "tiny")["kv_bytes_per_token"]
-    assert nixl[-1].bytes <= nixl[-1].transfers * request_bytes
-    troubles = (nixl[-1].failed_transfers, nixl[-1].expired, nixl[-1].notifications_after_expiry)
+    assert moved <= (last.transfers - first.transfers) * request_bytes
+    troubles = (last.failed_transfers, last.expired, last.notifications_after_expiry)
     assert troubles == (0, 0, 0)
+
+
+def assert_validated(console: Console, pair: str) -> None:
+    (found,) = [e for e in console.events() if isinstance(e, ev.KvValidated)]
+    assert found.verdict == "ok", found.message
+    assert found.pairs == (pair,)
+    assert found.smallest_caught
+    recorded = yaml.safe_load((console.session() / "session.yaml").read_text())["validations"]
+    assert recorded["1"]["verdict"] == "ok"
+    checks = [e for e in console.events() if isinstance(e, ev.CheckResult)]
+    assert [e.verdict for e in checks if e.check == "kv-validation"] == ["ok"]
 
 
 def test_prefill_and_decode_and_collocated_on_one_node(
@@ -70,16 +90,16 @@ def test_prefill_and_decode_and_collocated_on_one_node(
         assert ours["versions"]["nodes"]["n1"]["nixl"] == "1.5.1"
     assert [d["disagg"] for d in results] == [True, True, False, False]
     assert results[0]["pdconsole"]["pairs"] == {"P1>D1": results[0]["completed"]}
+    assert_validated(console, "P1>D1")
     assert_all_kv_came_from_p(console)
     finished = [e for e in console.events() if isinstance(e, ev.RequestFinished)]
     assert {e.error for e in finished} == {""}
 
 
 def test_prefill_and_decode_on_two_nodes_over_tcp(console: Console, cpu_nodes: list[Sshd]) -> None:
-    # Two nodes on one machine have their slot locks in common, so each takes another slot.
     summary = run(
         console,
-        "--manual=P1=n1:0 D1=n2:1",
+        "--manual=P1=n1:0 D1=n2:0",
         "--network=tcp",
         "--concurrency=2",
         "--min-window=3",
