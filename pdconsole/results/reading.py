@@ -49,7 +49,7 @@ def read_points(path: Path) -> tuple[list[PointRow], list[ResultError]]:
     """
     if not path.is_dir():
         try:
-            return read_file(path), []
+            return _ordered(read_file(path)), []
         except ResultError as e:
             return [], [e]
     rows, problems = _read_tree(path, _DEPTH)

@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from foreign_files import aiperf, genai_bench, guidellm, write
+from measured_data import MEASURED, needs_measured_data
+
+from pdconsole.results import PointRow, ResultError, read_point, read_points
+
+CONCURRENT = {"type": "concurrency", "concurrency": 2, "requests": 12}
+EXPORT = "profile_export_aiperf.json"
+
+
+def rows_of(path: Path) -> list[PointRow]:
+    rows, problems = read_points(path)
+    assert problems == []
+    return rows
+
+
+def test_aiperf_in_our_words(tmp_path: Path) -> None:
+    row = read_point(write(tmp_path / "x_4xtp2" / EXPORT, aiperf(CONCURRENT)))
+    assert (row.source, row.layout, row.gpus, row.model) == ("aiperf", "4xtp2", 8, "org/m")
+    assert (row.point, row.input_len, row.output_len) == ("c=2", 60, 20)
+    assert (row.completed, row.failed, row.num_prompts, row.duration_s) == (12, 0, 12, 4.0)
+    assert row.total_token_throughput == (720 + 240) / 4.0
+    assert row.tokens_per_s_per_gpu == (720 + 240) / 4.0 / 8
+    # Its inter-token latency is a mean of each request; its chunks are what we call ITL.
+    assert (row.ttft_mean_ms, row.tpot_mean_ms, row.itl_mean_ms) == (40.0, 4.0, 5.0)
+    assert row.itl_p99_ms == pytest.approx(5.0 * 1.99)
+    assert row.started_wall == 1795524616.5
+    assert row.flags == {}
+
+
+@pytest.mark.parametrize(
+    ("phase", "point", "burstiness"),
+    [
+        ({"type": "poisson", "rate": 2.5}, "rr=2.5", 1.0),
+        ({"type": "gamma", "rate": 2.5, "smoothness": 0.5, "concurrency": 9}, "rr=2.5", 0.5),
+        ({"type": "constant", "rate": 4.0}, "rr=4", None),
+        ({"type": "concurrency", "concurrency": 16}, "c=16", None),
+    ],
+)
+def test_loads_of_aiperf(
+    tmp_path: Path, phase: dict[str, Any], point: str, burstiness: float | None
+) -> None:
+    row = read_point(write(tmp_path / EXPORT, aiperf(phase)))
+    assert (row.point, row.burstiness) == (point, burstiness)
+    assert row.max_concurrency == phase.get("concurrency")
+
+
+def test_older_configuration_of_aiperf(tmp_path: Path) -> None:
+    config = {
+        "endpoint": {"model_names": ["org/m"]},
+        "loadgen": {"concurrency": 64, "request_rate": None, "request_count": 12},
+    }
+    row = read_point(write(tmp_path / EXPORT, aiperf({}, input_config=config)))
+    assert (row.point, row.model, row.input_len) == ("c=64", "org/m", 60)
+
+
+def test_an_aiperf_run_that_did_not_finish_says_so(tmp_path: Path) -> None:
+    document = aiperf(CONCURRENT, is_complete=False, incomplete_reason="it hung")
+    row = read_point(write(tmp_path / EXPORT, document))
+    assert row.flags == {"incomplete": "aiperf did not finish: it hung"}
+
+
+def test_a_sweep_of_aiperf_is_one_run_of_several_points(tmp_path: Path) -> None:
+    base = tmp_path / "gptoss_itl60_otl20_mixed_4xtp2"
+    for load in (16, 4):
+        for trial in (1, 2):
+            directory = base / f"concurrency_{load}" / "profile_runs" / f"trial_{trial:04}"
+            write(directory / EXPORT, aiperf(CONCURRENT | {"concurrency": load}))
+            write(directory / "run_config.json", {})
+    write(base / "aggregate" / "profile_export_aiperf_aggregate.json", {"metrics": {}})
+    rows = rows_of(tmp_path)
+    assert [(row.point, row.repeat) for row in rows] == [
+        ("c=4", 1),
+        ("c=4", 2),
+        ("c=16", 1),
+        ("c=16", 2),
+    ]
+    assert {row.directory for row in rows} == {str(base)}
+    assert {row.layout for row in rows} == {"4xtp2"}
+
+
+def test_guidellm_in_our_words(tmp_path: Path) -> None:
+    concurrent = {"type_": "concurrent", "streams": 3, "max_concurrency": 3}
+    document = guidellm(concurrent, {"type_": "synchronous"})
+    path = write(tmp_path / "p1xtp2-d1xtp2" / "benchmarks.json", document)
+    first, second = rows_of(path)
+    assert [row.point for row in (first, second)] == ["c=1", "c=3"]
+    assert (second.source, second.layout, second.gpus) == ("guidellm", "p1xtp2-d1xtp2", 4)
+    assert (second.model, second.input_len, second.output_len) == ("org/m", 81, 20)
+    assert (second.completed, second.failed, second.num_prompts) == (8, 1, 11)
+    assert (second.total_token_throughput, second.output_throughput) == (404.0, 80.0)
+    # What it calls time per output token has the first token in it.
+    assert (second.ttft_p50_ms, second.tpot_p50_ms, second.itl_p50_ms) == (40.0, 5.0, None)
+    assert second.e2el_p99_ms == pytest.approx(210.0)
+    assert second.ci == {"ttft_mean_ms": (30.0, 50.0), "e2el_mean_ms": (130.0, 150.0)}
+    assert second.started_wall is not None
+    assert first.started_wall == second.started_wall + 10  # it was measured after it
+
+
+def test_loads_of_guidellm(tmp_path: Path) -> None:
+    poisson = {"type_": "poisson", "rate": 8.0, "max_concurrency": 10240}
+    throughput = {"type_": "throughput", "max_concurrency": None}
+    rows = rows_of(write(tmp_path / "benchmarks.json", guidellm(poisson, throughput)))
+    assert [(row.point, row.burstiness) for row in rows] == [("?", None), ("rr=8", 1.0)]
+
+
+@pytest.mark.parametrize("unit", ["s", "ms"])
+def test_genai_bench_in_our_words(tmp_path: Path, unit: str) -> None:
+    experiment = {"model": "org/m", "server_gpu_type": "H100", "server_gpu_count": "4"}
+    write(tmp_path / "experiment_metadata.json", experiment)
+    for load in (16, 4):
+        name = f"D(60,20)_text-to-text_num_concurrency_{load}_time_2s.json"
+        write(tmp_path / name, genai_bench(load, unit))
+    row, other = rows_of(tmp_path)
+    assert (row.point, other.point, row.source) == ("c=4", "c=16", "genai-bench")
+    assert (row.layout, row.gpus, row.gpu_model, row.model) == ("?", 4, "H100", "org/m")
+    assert (row.input_len, row.output_len, row.failed, row.num_prompts) == (60, 20, 1, 11)
+    assert row.ttft_mean_ms == pytest.approx(35.0)
+    assert row.tpot_p99_ms == pytest.approx(6.75)
+    assert row.tokens_per_s_per_gpu == 80.0
+
+
+def bench_serve(**changes: Any) -> dict[str, Any]:
+    return {
+        "date": "20251017-134027", "model_id": "m", "num_prompts": 40, "request_rate": "inf",
+        "burstiness": 1.0, "max_concurrency": 8, "duration": 10.0, "completed": 40,
+        "total_input_tokens": 200000, "total_output_tokens": 10000, "request_throughput": 4.0,
+        "output_throughput": 1000.0, "total_token_throughput": 21000.0, "mean_ttft_ms": 320.0,
+        "median_ttft_ms": 300.0, "std_ttft_ms": 50.0, "p90_ttft_ms": 400.0, "p99_ttft_ms": 900.0,
+        "mean_tpot_ms": 0.0, "median_tpot_ms": 0.0, "p99_tpot_ms": 0.0, "median_itl_ms": None,
+    }  # fmt: skip
+
+
+def test_lengths_and_layout_that_only_the_totals_and_metadata_tell(tmp_path: Path) -> None:
+    deployment = {
+        "disagg": "true", "prefill_tp": "2", "prefill_num_workers": "1", "decode_tp": "4",
+        "decode_num_workers": "2",
+    }  # fmt: skip
+    row = read_point(write(tmp_path / "mine" / "a.json", bench_serve() | deployment))
+    assert (row.input_len, row.output_len) == (5000, 250)
+    assert (row.layout, row.gpus_loaded, row.gpus_all) == ("p1xtp2-d2xtp4", 10, 10)
+    assert (row.ttft_std_ms, row.ttft_p90_ms, row.ttft_p95_ms) == (50.0, 400.0, None)
+    assert row.tpot_p50_ms is row.tpot_p99_ms is row.itl_p50_ms is None
+    # The file is stamped when the run is over.
+    assert row.started_wall == 1760708427.0 - 10.0
+
+
+def test_several_results_in_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "x_4xtp2" / "all.json"
+    path.parent.mkdir()
+    lines = [json.dumps(bench_serve() | {"max_concurrency": load}) for load in (16, 4)]
+    path.write_text("\n".join(lines) + "\n")
+    assert [row.point for row in rows_of(path)] == ["c=4", "c=16"]
+    with pytest.raises(ResultError, match="holds 2 results, not one"):
+        read_point(path)
+
+
+def test_a_sweep_of_vllm_has_its_repeats_and_no_summaries(tmp_path: Path) -> None:
+    directory = tmp_path / "SERVE--BENCH-max_concurrency=8"
+    for run in (0, 1):
+        write(directory / f"run={run}.json", bench_serve() | {"run_number": run})
+    write(directory / "summary.json", [bench_serve(), bench_serve()])
+    assert [(row.point, row.repeat) for row in rows_of(tmp_path)] == [("c=8", 1), ("c=8", 2)]
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        (
+            {"aggregated_metrics": {"run_duration": 2.5}},
+            "no result of genai-bench .* lacks 'stats'",
+        ),
+        (aiperf(CONCURRENT, request_count={}), "no result of aiperf .* no finished request"),
+        (
+            aiperf(CONCURRENT, benchmark_duration={"unit": "fortnight", "avg": 1}),
+            "nobody knows its unit of time 'fortnight'",
+        ),
+        (guidellm({"type_": "synchronous"}, duration=0), "no result of guidellm .* no duration"),
+    ],
+)
+def test_a_file_that_is_not_whole_is_named(
+    tmp_path: Path, document: dict[str, Any], said: str
+) -> None:
+    path = write(tmp_path / "result.json", document)
+    rows, problems = read_points(path)
+    assert rows == []
+    assert str(path) in str(problems[0])
+    with pytest.raises(ResultError, match=said):
+        read_point(path)
+
+
+@needs_measured_data
+def test_a_tree_of_directories_is_read_whole() -> None:
+    rows = rows_of(MEASURED)
+    assert len(rows) == len(list(MEASURED.rglob("*.json")))
+    assert all(row.started_wall and row.input_tokens and row.num_prompts for row in rows)
