@@ -197,3 +197,17 @@ async def test_a_worker_that_died_meanwhile_is_told_of_when_the_rest_is_stopped(
     await scene.stop()
     assert scene.told("D1")[-1] == "failed"
     assert scene.told("D2")[-1] == "stopped"
+
+
+async def test_a_replica_that_waits_for_ever_for_its_side_channel_is_not_waited_for() -> None:
+    hangs = Behaviour(
+        ready_s=None,
+        log="zmq.error.ZMQError: Address already in use (addr='tcp://10.0.0.12:5600')",
+    )
+    scene = Scene(lambda name: hangs if name == "D1" else Behaviour())
+    with pytest.raises(DeploymentError) as caught:
+        await scene.start(startup_timeout_s=900.0)
+    assert "D1 on p5-b cannot come up" in str(caught.value)
+    assert "ports.side_channel" in str(caught.value)
+    assert scene.clock.now < 200.0
+    assert not scene.running
