@@ -8,15 +8,18 @@ console ends. Whatever else happens, the process is gone after `LAST_RESORT_S`.
 
 from __future__ import annotations
 
+import codecs
 import os
 import select
 import signal
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import IO, Any, cast
 
 from textual.app import App
+from textual.drivers import linux_driver
 from textual.drivers.linux_driver import LinuxDriver
 
 HUNG_UP = 129  # as a shell tells of a process that SIGHUP ended
@@ -59,6 +62,8 @@ class GuardedDriver(LinuxDriver):
 
     def __init__(self, app: App[Any], **how: Any) -> None:
         super().__init__(app, **how)
+        # A strict decoder would end the input thread at the first byte that is no UTF-8.
+        vars(linux_driver)["getincrementaldecoder"] = _lenient_decoder
         self._terminal = TerminalFile(cast("IO[str]", sys.__stderr__), self.lose_terminal)
         self._file = cast("Any", self._terminal)
         self._lost = False
@@ -110,6 +115,10 @@ class GuardedDriver(LinuxDriver):
             self.run_input_thread()
         except (OSError, ValueError):
             self.lose_terminal()
+
+
+def _lenient_decoder(encoding: str) -> Callable[[], codecs.IncrementalDecoder]:
+    return partial(codecs.getincrementaldecoder(encoding), errors="replace")
 
 
 def _begin_last_resort() -> None:

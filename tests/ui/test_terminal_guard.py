@@ -77,6 +77,15 @@ def test_q_leaves_the_terminal_as_it_was(terminal: Terminal) -> None:
     assert b"Traceback" not in terminal.seen
 
 
+def test_pasted_bytes_that_are_no_utf8_end_nothing(terminal: Terminal) -> None:
+    # Longer than what is read at once: the rest of it must not be taken for keys either.
+    os.write(terminal.master, b"\x1b[200~one\xff\xfetwo" + b"3" * 6000 + b"\x1b[201~?")
+    terminal.read_until(b"esc closes")
+    os.write(terminal.master, b"qq")
+    assert terminal.read_to_the_end() == 0
+    assert b"\x1b[?1049l" in terminal.seen
+
+
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
 def test_a_signal_ends_it_and_restores_the_terminal(terminal: Terminal, number: int) -> None:
     terminal.process.send_signal(number)
