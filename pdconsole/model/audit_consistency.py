@@ -32,12 +32,14 @@ def arithmetic(directories: Directories, limits: AuditLimits) -> Outcome:
 
 def _contradictions(point: PointEvidence, limits: AuditLimits) -> Iterator[str]:
     rate = point.completed / point.duration if point.duration > 0 else 0.0
-    if point.whole_run and abs(rate - point.request_rate) > limits.rounding * max(rate, 1e-9):
+    if point.exact_rates and abs(rate - point.request_rate) > limits.rounding * max(rate, 1e-9):
         yield f"{point.completed} requests in {point.duration:.1f} s are not"
         f" {point.request_rate:.2f} a second"
     if point.input_tokens is not None and point.output_tokens is not None and point.duration > 0:
         tokens = (point.input_tokens + point.output_tokens) / point.duration
-        if point.whole_run and abs(tokens - point.token_rate) > limits.rounding * max(tokens, 1e-9):
+        if point.exact_rates and abs(tokens - point.token_rate) > limits.rounding * max(
+            tokens, 1e-9
+        ):
             yield f"its token counts make {tokens:.0f} tokens/s, not {point.token_rate:.0f}"
     for name in ("ttft", "tpot", "itl", "e2el"):
         spread = getattr(point, name)
@@ -104,7 +106,7 @@ def mixed(directories: Directories, limits: AuditLimits) -> Outcome:
                 rule="mixed-directory",
                 weight="info",
                 subjects=(directory.path,),
-                evidence=f"its points are of {' and '.join(said)}",
+                evidence=f"{directory.path}: its points are of {' and '.join(said)}",
                 instead="one directory a run",
             )
         for ladder in directory.ladders:
@@ -114,6 +116,6 @@ def mixed(directories: Directories, limits: AuditLimits) -> Outcome:
                     rule="mixed-directory",
                     weight="info",
                     subjects=(directory.path,),
-                    evidence=f"{point.name} is there more than once",
+                    evidence=f"{directory.path}: {point.name} is there more than once",
                     instead="one directory a run, repeats in others",
                 )

@@ -27,6 +27,7 @@ class PointEvidence(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     fresh_prompts: bool = False  # what wrote it never sends a prompt twice
     whole_run: bool = True  # numbers cover ramp-up and drain
+    exact_rates: bool = True  # they are counts over the duration, and nothing else
     load_kind: str = "concurrency"  # or request_rate
     load: float | None = None
     started: float | None = None  # Unix time, to a second or so

@@ -85,7 +85,7 @@ def held(directories: Directories, limits: AuditLimits) -> Outcome:
             text = f"{flight:.1f} requests were in flight on average"
             if flight < limits.held * point.load and point.completed > point.load:
                 short.append((point, text))
-            elif flight > (1 + limits.rounding) * point.load:
+            elif point.exact_rates and flight > (1 + limits.rounding) * point.load:
                 beyond.append((point, text))
         if short:
             yield Finding(

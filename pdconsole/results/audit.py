@@ -24,6 +24,9 @@ from pdconsole.results.audit_text import report_text
 from pdconsole.results.point_row import PointRow
 from pdconsole.results.reading import read_points
 
+# guidellm leaves its warm-up and cool-down out, pdconsole counts a steady window.
+_WHOLE_RUNS = frozenset({"vllm bench serve", "aiperf", "genai-bench"})
+
 WEIGHTS = ("bad", "warn", "info")  # the gravest first
 
 
@@ -62,8 +65,8 @@ def audit_paths(paths: Iterable[Path]) -> AuditReport:
 
 
 def audit_rows(rows: Sequence[PointRow], skipped: Iterable[str] = ()) -> AuditReport:
-    """Audit points that were read already; each file counts once."""
-    once = list({(row.file, row.point): row for row in rows}.values())
+    """Audit points that were read already; each counts once."""
+    once = list({(r.file, r.point, r.started_wall, r.duration_s): r for r in rows}.values())
     directories = directories_of(once)
     findings, silent = audit(directories)
     return AuditReport(
@@ -77,17 +80,23 @@ def audit_rows(rows: Sequence[PointRow], skipped: Iterable[str] = ()) -> AuditRe
 
 def directories_of(rows: Sequence[PointRow]) -> list[DirectoryEvidence]:
     """The evidence in rows, by directory; paths are written from where they differ."""
-    ordered = sorted(rows, key=lambda row: row.directory)
-    grouped = [(path, list(group)) for path, group in groupby(ordered, lambda r: r.directory)]
-    top = _common_top([path for path, _ in grouped])
+    ordered = sorted(rows, key=_run)
+    grouped = [(run, list(group)) for run, group in groupby(ordered, _run)]
+    paths = [path for (path, _), _ in grouped]
+    top = _common_top(paths)
     return [
         DirectoryEvidence(
-            path=os.path.relpath(path, top) if top else path,
+            path=os.path.relpath(path, top) + (f" (repeat {n})" if paths.count(path) > 1 else ""),
             label=_label(group[0]),
             points=tuple(_point(row, top) for row in group),
         )
-        for path, group in grouped
+        for (path, n), group in grouped
     ]
+
+
+def _run(row: PointRow) -> tuple[str, int]:
+    """Repeats may lie in one directory, as `run=0.json`, `run=1.json`."""
+    return row.directory, row.repeat
 
 
 def _common_top(paths: Sequence[str]) -> str:
@@ -118,12 +127,12 @@ def _layout(slug: str) -> Layout | None:
 
 
 def _point(row: PointRow, top: str) -> PointEvidence:
-    ours = row.source == "pdconsole"
     return PointEvidence(
-        file=os.path.relpath(row.file, top) if top else row.file,
+        file=os.path.relpath(row.file, top),
         source=row.source,
-        fresh_prompts=ours,
-        whole_run=not ours,
+        fresh_prompts=row.source == "pdconsole",
+        whole_run=row.source in _WHOLE_RUNS,
+        exact_rates=row.source == "vllm bench serve",
         load_kind=row.kind,
         load=row.value,
         started=row.started_wall,

@@ -71,9 +71,9 @@ def report_text(
 
 
 def _about(finding: Finding) -> str:
-    """Evidence, behind the directory it is about where it does not begin with that."""
+    """Evidence about files, behind their directory; that about directories names them."""
     where = _where(finding)
-    return finding.evidence if where in finding.evidence else f"{where}: {finding.evidence}"
+    return finding.evidence if where == finding.subjects[0] else f"{where}: {finding.evidence}"
 
 
 def _where(finding: Finding) -> str:

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from pdconsole.cli import cli
 from pdconsole.model.audit_evidence import Finding
 from pdconsole.results.audit import AuditReport, audit_paths
+from tests.results.foreign_files import aiperf, genai_bench, guidellm, write
 from tests.results.measured_data import MEASURED, needs_measured_data
 
 PUBLISHED = MEASURED / "published"
@@ -78,6 +79,39 @@ def test_the_command_says_what_it_found_and_by_exit_code_what_it_could_not_read(
     run = CliRunner().invoke(cli, ["audit", str(clean)])
     assert run.exit_code == 1
     assert "conc64.json is damaged" in run.output
+
+
+def test_repeats_in_one_directory_are_runs_of_their_own(clean: Path):
+    for load in (4, 8, 16):
+        (clean / f"conc{load}.json").unlink()
+        inner = clean / f"concurrency={load}"
+        for run in (0, 1):
+            date = f"2026010{run + 3}-{100000 + 1000 * load:06d}"
+            write_point(inner, load, date=date, mean_ttft_ms=200.0 + 5 * load + run)
+            (inner / f"conc{load}.json").rename(inner / f"run={run}.json")
+    report = audit_paths([clean])
+    assert len(report.directories) == 2
+    assert report.findings == ()
+    assert "noise" not in {each.rule for each in report.not_detectable}
+
+
+def test_files_of_other_load_generators(tmp_path: Path):
+    phase = {"type": "concurrency", "concurrency": 4}
+    write(tmp_path / "a" / "profile_export_aiperf.json", aiperf(phase))
+    closed = {"type_": "concurrent", "streams": 4}
+    write(tmp_path / "g" / "benchmarks.json", guidellm(closed))
+    write(tmp_path / "b" / "concurrency_4.json", genai_bench(4, "s"))
+    report = audit_paths([tmp_path])
+    assert (report.points, report.skipped) == (3, ())
+    assert "few-requests" in {finding.rule for finding in report.findings}
+    bad = [
+        (finding.rule, finding.subjects) for finding in report.findings if finding.weight == "bad"
+    ]
+    # These two have failed requests, more than 5 %.
+    assert bad == [("errors", ("b/concurrency_4.json",)), ("errors", ("g/benchmarks.json",))]
+    assert "- g: c=4: 1 of 9 requests failed" in report.text(100)
+    silent = [each.why for each in report.not_detectable if each.rule == "repeated-prompts"]
+    assert [why.split()[0] for why in silent] == ["aiperf", "genai-bench", "guidellm"]
 
 
 # --- published results, with what is known to be wrong in them ---
