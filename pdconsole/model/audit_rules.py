@@ -135,7 +135,8 @@ def _first_contact(directories: Directories, limits: AuditLimits) -> Outcome:
             weight="warn",
             subjects=(first.file,),
             evidence=f"p99 TTFT is {first.ttft.p99:.0f} ms at {first.name} (median"
-            f" {first.ttft.p50:.0f}) and {then.ttft.p99:.0f} at {then.name}: as {what} leave it, not load",
+            f" {first.ttft.p50:.0f}) and {then.ttft.p99:.0f} at {then.name}: as {what}"
+            " leave it, not load",
             instead=f"{instead} before the first point, and leave this one's mean and p99 TTFT out",
         )
 
