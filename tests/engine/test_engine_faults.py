@@ -9,25 +9,16 @@ import shutil
 import signal
 import socket
 import subprocess
-import urllib.error
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from console import Console, environments
-from engine_stack import STACK, ByHand
+from engine_stack import STACK
 from openssh_server import Sshd
 
 from pdconsole.model import events as ev
-from pdconsole.model.layout import parse_layout
-from pdconsole.model.placement import place
-from pdconsole.model.plan import RunPlan
-from pdconsole.model.workload import Workload
-from pdconsole.profiles import Profiles, shipped_profiles
-from pdconsole.runner.planning import grid_of
-from pdconsole.serving.failures_at_work import complaint
-from pdconsole.serving.planning import plan_deployment
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -179,54 +170,3 @@ def test_what_a_look_at_the_nodes_shows_is_refused_before_anything_starts(
     said = refused(console, across, "--network=tcp")
     assert "D1 on n2 would look for P1's KV at 127.0.0.1, which is its own node" in said
     assert subprocess.run(["pgrep", "-f", f"{console.runtime}.*vllm serve"]).returncode == 1
-
-
-ASK_P = {"do_remote_decode": True, "do_remote_prefill": False}
-PROMPT = list(range(2, 302))
-
-
-def test_a_prefill_replica_that_is_restarted_under_a_decode_replica(by_hand: ByHand) -> None:
-    def handed_over() -> dict[str, Any]:
-        step = by_hand.complete(by_hand.p, PROMPT, max_tokens=1, kv_transfer_params=ASK_P)
-        return dict(step["kv_transfer_params"])
-
-    by_hand.complete(by_hand.d, PROMPT, kv_transfer_params=handed_over())
-    stale = handed_over()
-    said_before = len(by_hand.log("D"))
-    by_hand.start_anew("P")
-    with pytest.raises(urllib.error.HTTPError, match="500"):
-        by_hand.complete(by_hand.d, PROMPT, kv_transfer_params=stale)
-    said = complaint(by_hand.log("D")[said_before:])
-    assert said is not None
-    assert "prefill replica" in said.what
-    by_hand.complete(by_hand.d, PROMPT, kv_transfer_params=handed_over())
-
-
-def test_decode_only_prefills_nothing(by_hand: ByHand) -> None:
-    profiles = Profiles((shipped_profiles(),))
-    cluster, model = profiles.cluster("local-cpu"), profiles.model("tiny")
-    run = RunPlan(
-        id="1",
-        placement=place(parse_layout("1xTP1"), grid_of(cluster), "pack"),
-        network="shm",
-        workload=Workload(name="w", input_len=300, output_len=16, mode="decode-only"),
-        points=(),
-        result_dir="",
-    )
-    versions = {"local": {"vllm": "0.32.0"}}
-    plan = plan_deployment(
-        run, cluster=cluster, model=model, network=None, versions=versions, session="s"
-    )
-    (worker,) = plan.workers
-    argv = [str(by_hand.model) if word == model.source else word for word in worker.argv[2:]]
-    port = argv.index("--port")
-    url = by_hand.start_another(
-        "B", (f"{STACK}/bin/vllm", "serve", *argv[:port], *argv[port + 2 :]), worker.env
-    )
-    try:
-        by_hand.complete(url, PROMPT)
-        by_source = "vllm:prompt_tokens_by_source_total"
-        assert by_hand.metric(url, by_source, 'source="local_compute"') <= 1
-        assert by_hand.metric(url, by_source, 'source="external_kv_transfer"') >= len(PROMPT) - 1
-    finally:
-        by_hand.end("B")

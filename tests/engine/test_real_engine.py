@@ -5,19 +5,27 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import urllib.error
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from engine_stack import ByHand, shipped
+from engine_stack import STACK, ByHand, shipped
 
 from pdconsole.agent.fetch import fetch
 from pdconsole.agent.protocol import unpack
 from pdconsole.measure.validation import try_transfers
+from pdconsole.model.layout import parse_layout
+from pdconsole.model.placement import place
+from pdconsole.model.plan import RunPlan
 from pdconsole.model.validation import Judgement, judge
+from pdconsole.model.workload import Workload
 from pdconsole.profiles import Profiles, shipped_profiles
 from pdconsole.remote.values import HttpReply
+from pdconsole.runner.planning import grid_of
+from pdconsole.serving.failures_at_work import complaint
+from pdconsole.serving.planning import plan_deployment
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -139,3 +147,53 @@ def test_a_decode_replica_that_prefills_by_itself_is_found_out(by_hand: ByHand) 
     found = validated(by_hand, forgetful)
     assert found.verdict == "fail"
     assert "prefills by itself" in found.message
+
+
+def test_a_prefill_replica_that_is_restarted_under_a_decode_replica(by_hand: ByHand) -> None:
+    prompt = prompts()[2]
+
+    def handed_over() -> dict[str, Any]:
+        step = by_hand.complete(by_hand.p, prompt, max_tokens=1, kv_transfer_params=ASK_P)
+        return dict(step["kv_transfer_params"])
+
+    by_hand.complete(by_hand.d, prompt, kv_transfer_params=handed_over())
+    stale = handed_over()
+    said_before = len(by_hand.log("D"))
+    by_hand.start_anew("P")
+    with pytest.raises(urllib.error.HTTPError, match="500"):
+        by_hand.complete(by_hand.d, prompt, kv_transfer_params=stale)
+    said = complaint(by_hand.log("D")[said_before:])
+    assert said is not None
+    assert "prefill replica" in said.what
+    by_hand.complete(by_hand.d, prompt, kv_transfer_params=handed_over())
+
+
+def test_decode_only_prefills_nothing(by_hand: ByHand) -> None:
+    prompt = prompts()[2]
+    profiles = Profiles((shipped_profiles(),))
+    cluster, model = profiles.cluster("local-cpu"), profiles.model("tiny")
+    run = RunPlan(
+        id="1",
+        placement=place(parse_layout("1xTP1"), grid_of(cluster), "pack"),
+        network="shm",
+        workload=Workload(name="w", input_len=300, output_len=16, mode="decode-only"),
+        points=(),
+        result_dir="",
+    )
+    versions = {"local": {"vllm": "0.32.0"}}
+    plan = plan_deployment(
+        run, cluster=cluster, model=model, network=None, versions=versions, session="s"
+    )
+    (worker,) = plan.workers
+    argv = [str(by_hand.model) if word == model.source else word for word in worker.argv[2:]]
+    port = argv.index("--port")
+    url = by_hand.start_another(
+        "B", (f"{STACK}/bin/vllm", "serve", *argv[:port], *argv[port + 2 :]), worker.env
+    )
+    try:
+        by_hand.complete(url, prompt)
+        by_source = "vllm:prompt_tokens_by_source_total"
+        assert by_hand.metric(url, by_source, 'source="local_compute"') <= 1
+        assert by_hand.metric(url, by_source, 'source="external_kv_transfer"') >= len(prompt) - 1
+    finally:
+        by_hand.end("B")
