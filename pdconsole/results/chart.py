@@ -1,26 +1,20 @@
-"""Throughput per GPU against latency, drawn in characters; one letter a series."""
+"""Throughput against latency, drawn in characters; one letter a layout."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from string import ascii_uppercase
-
-from pdconsole.results.reading import PointRow
-from pdconsole.results.table import repeat_marks
+from pdconsole.results.letters import letters_of
+from pdconsole.results.panel import Panel
 
 HEIGHT = 20
 WIDEST = 160
 
 
-def throughput_chart(rows: Sequence[PointRow], width: int) -> str:
-    """A chart of points that share a workload; "" when there is nothing to draw.
+def throughput_chart(panel: Panel, width: int) -> str:
+    """A chart of the points of a panel; "" when there is nothing to draw.
 
-    Against median TPOT, or median TTFT for workloads without decoding. A series is one directory:
-    a layout on a network and placement.
+    Points on the frontier are drawn last, so that they lie above all others.
     """
-    latency = "TPOT" if any(row.tpot_p50_ms is not None for row in rows) else "TTFT"
-    series = _series(rows, latency)
-    if not series:
+    if not panel.points:
         return ""
     import plotext as plt
 
@@ -28,34 +22,31 @@ def throughput_chart(rows: Sequence[PointRow], width: int) -> str:
     plt.theme("clear")
     plt.limit_size(False, False)  # the width is given; there may be no terminal to ask
     plt.plot_size(min(width, WIDEST), HEIGHT)
-    legend: list[str] = []
-    for i, (label, points) in enumerate(series.items()):
-        xs, ys = zip(*points, strict=True)
-        letter = ascii_uppercase[i % len(ascii_uppercase)]
-        plt.scatter(list(xs), list(ys), marker=letter)
-        legend.append(f"{letter} {label}")
-    plt.title(f"tok/s/GPU against median {latency}: up and to the left is better")
-    plt.xlabel(f"median {latency}, ms")
-    plt.ylabel("tok/s/GPU")
+    letters = letters_of(panel.labels)
+    best = {id(point) for point in panel.best}
+    for point in sorted(panel.points, key=lambda point: id(point) in best):
+        plt.scatter([point.latency], [point.throughput], marker=letters[point.label])
+    latency, unit = panel.axes.latency, panel.axes.throughput.unit(panel.setting.slot)
+    limit = panel.axes.slo.limit_on(latency) if panel.axes.slo else None
+    latencies = [point.latency for point in panel.points]
+    if limit is not None and min(latencies) < limit < max(latencies):
+        plt.vline(limit)
+    better = "right" if latency.inverted else "left"
+    plt.title(f"{unit} against {latency.title}: up and to the {better} is better")
+    plt.xlabel(f"{latency.title}, {latency.unit}")
+    plt.ylabel(unit)
     text: str = plt.uncolorize(plt.build())
     plt.clear_figure()
     lines = [line.rstrip() for line in text.rstrip().split("\n")]
     # Below the chart: plotext would put it over the best points.
-    return "\n".join([*lines, *legend])
+    return "\n".join([*lines, *_legend(panel)])
 
 
-def _series(rows: Sequence[PointRow], latency: str) -> dict[str, list[tuple[float, float]]]:
-    """Label -> (median latency in ms, tok/s/GPU) of its points."""
-    repeats = repeat_marks(rows)
-    found: dict[str, list[tuple[float, float]]] = {}
-    for row in rows:
-        x = row.tpot_p50_ms if latency == "TPOT" else row.ttft_p50_ms
-        if x is not None and row.tokens_per_s_per_gpu is not None:
-            label = _label(row, repeats.get(row.directory, ""))
-            found.setdefault(label, []).append((x, row.tokens_per_s_per_gpu))
-    return found
-
-
-def _label(row: PointRow, repeat: str) -> str:
-    parts = [row.layout + repeat, row.network, row.placement, "simulated" if row.simulated else ""]
-    return " ".join(part for part in parts if part)
+def _legend(panel: Panel) -> list[str]:
+    lines = []
+    for label, letter in letters_of(panel.labels).items():
+        runs = len({point.row.directory for point in panel.of(label)})
+        repeats = f", {runs} runs" if runs > 1 else ""
+        simulated = " simulated" if panel.setting.simulated else ""
+        lines.append(f"{letter} {label}{simulated}{repeats}")
+    return lines

@@ -1,62 +1,144 @@
-"""Result directories side by side: their points in a table, throughput and TPOT in a chart."""
+"""Result directories side by side: points, frontier, regimes, as text, data or a figure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import groupby
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from pdconsole.results.audited import with_bad_findings
+from pdconsole.results.axes import Axes
 from pdconsole.results.chart import throughput_chart
+from pdconsole.results.comparison_data import axes_data, panel_data, points_csv
 from pdconsole.results.directory import RUN_FILE, read_run_file
 from pdconsole.results.errors import ResultError
-from pdconsole.results.reading import PointRow, read_directory, read_point
+from pdconsole.results.frontier_text import frontier_lines, slo_lines
+from pdconsole.results.panel import Panel, Setting, panels
+from pdconsole.results.point_flags import flagged
+from pdconsole.results.reading import PointRow, read_points
+from pdconsole.results.regime_table import TITLES, certainty_lines, regime_lines
+from pdconsole.results.strip_chart import strip_legend, strip_lines
 from pdconsole.results.table import points_table, wrapped
 
 
-class Comparison(msgspec.Struct, frozen=True):
+class Comparison(msgspec.Struct, frozen=True, dict=True):
     """What was read. `skipped` names what could not be, and why: then the exit is not clean."""
 
     rows: tuple[PointRow, ...]
     skipped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()  # directories that are not finished
+    axes: Axes = Axes()
+    audit: str = ""  # what else there is to know of these files
+
+    @cached_property
+    def panels(self) -> tuple[Panel, ...]:
+        """The points that may be compared with each other, by setting."""
+        return panels(self.rows, self.axes)
+
+    def heading(self, panel: Panel) -> str:
+        """The workload, and what else tells a panel from the others."""
+        return heading(panel.setting, [each.setting for each in self.panels])
 
     def text(self, width: int, *, chart: bool = True) -> str:
-        """For a terminal of this width: for each workload a table and, under it, a chart."""
+        """For a terminal of this width: of each panel a table, and unless `chart` is False a chart,
+        the frontier and the regimes."""
         parts: list[str] = []
-        for workload, group in groupby(self.rows, key=lambda row: row.workload):
-            rows = list(group)
-            parts.append(f"{workload}{_about(rows)}\n\n{points_table(rows, width)}")
-            if chart and (drawn := throughput_chart(rows, width)):
-                parts.append(drawn)
-        notes = wrapped([f"note: {note}" for note in self.notes], width)
+        for panel in self.panels:
+            table = points_table(panel.rows, width, self.axes, panel.best_keys)
+            parts.append(f"{self.heading(panel)}\n\n{table}")
+            parts += _drawn(panel, width) if chart else []
+        notes = wrapped([f"note: {note}" for note in (*self.notes, self.audit) if note], width)
         parts += ["\n".join(notes)] if notes else []
         return "\n\n".join(parts) if parts else "no results to compare"
 
     def to_json(self) -> dict[str, Any]:
-        """The rows and what was skipped, as plain values."""
+        """Points, what they say about each other, and what was skipped, as plain values."""
         return {
             "points": [msgspec.to_builtins(row) for row in self.rows],
+            "axes": axes_data(self.axes),
+            "panels": [panel_data(panel) for panel in self.panels],
             "skipped": list(self.skipped),
             "notes": list(self.notes),
+            "audit": self.audit,
         }
 
+    def to_csv(self) -> str:
+        return points_csv(self.panels)
 
-def compare(paths: Iterable[Path]) -> Comparison:
+
+def heading(setting: Setting, others: Iterable[Setting]) -> str:
+    """`itl5000 otl250 mixed on H200: all simulated`, with no more than sets it apart."""
+    known = list(others)
+    text = setting.workload
+    if setting.loaded:
+        text += f", GPUs of {setting.loaded} alone"
+    if len({each.model for each in known}) > 1:
+        text += f", {setting.model or 'unknown model'}"
+    if len({each.gpu_model for each in known}) > 1:
+        text += f" on {setting.gpu_model or 'GPUs that nobody names'}"
+    return text + (": all simulated" if setting.simulated else "")
+
+
+def _drawn(panel: Panel, width: int) -> list[str]:
+    """Chart, frontier, regimes; only those that there are."""
+    chart = throughput_chart(panel, width)
+    if not chart:
+        return [_nothing_drawn(panel)]
+    found = [chart, "\n".join(wrapped(frontier_lines(panel), width))]
+    found.append("\n".join(wrapped(slo_lines(panel), width)))
+    for axis, title in TITLES.items():
+        if rows := regime_lines(panel, axis):
+            strip = strip_lines(panel, axis, width)
+            found.append(
+                "\n".join(
+                    [
+                        title,
+                        *strip,
+                        *(
+                            [
+                                "",
+                            ]
+                            if strip
+                            else []
+                        ),
+                        *_fitted(rows, width),
+                    ]
+                )
+            )
+    if certainty := certainty_lines(panel):
+        found.append("\n".join(wrapped([strip_legend(panel), *certainty], width)))
+    return [part for part in found if part]
+
+
+def _fitted(lines: list[str], width: int) -> list[str]:
+    return [line if len(line) <= width else f"{line[: width - 1]}…" for line in lines]
+
+
+def _nothing_drawn(panel: Panel) -> str:
+    axes = panel.axes
+    unit = axes.throughput.unit(panel.setting.slot)
+    if all(axes.throughput.value(row) is None for row in panel.rows):
+        return f"no point tells {unit}; --per deployment needs no count to divide by"
+    return f"no point has both {axes.latency.title} and {unit}"
+
+
+def compare(paths: Iterable[Path], axes: Axes | None = None) -> Comparison:
     """Read result directories, single result files, or a directory of result directories."""
     rows: list[PointRow] = []
     skipped: list[str] = []
     notes: list[str] = []
     for path in _result_paths(paths):
-        found, problems = _read(path)
-        rows += found
+        found, problems = read_points(path)
+        rows += map(flagged, found)
         skipped += [str(problem) for problem in problems]
         if found and (note := _unfinished(path, len(found))):
             notes.append(note)
+    rows, audit = with_bad_findings(rows)
     rows.sort(key=lambda row: row.workload)  # stable: directories stay as they were given
-    return Comparison(tuple(rows), tuple(skipped), tuple(notes))
+    return Comparison(tuple(rows), tuple(skipped), tuple(notes), axes or Axes(), audit)
 
 
 def _result_paths(paths: Iterable[Path]) -> list[Path]:
@@ -76,15 +158,6 @@ def _inner_directories(path: Path) -> list[Path]:
     return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
-def _read(path: Path) -> tuple[list[PointRow], list[ResultError]]:
-    if path.is_dir():
-        return read_directory(path)
-    try:
-        return [read_point(path)], []
-    except ResultError as e:
-        return [], [e]
-
-
 def _unfinished(path: Path, points: int) -> str:
     try:
         meta = read_run_file(path) if path.is_dir() else None
@@ -94,11 +167,3 @@ def _unfinished(path: Path, points: int) -> str:
     if meta is None or points >= planned:
         return ""
     return f"{path.name} has {points} of {planned} points; its run is {meta.get('status')}"
-
-
-def _about(rows: list[PointRow]) -> str:
-    simulated = sum(row.simulated for row in rows)
-    if not simulated:
-        return ""
-    all_of_them = simulated == len(rows)
-    return ": all simulated" if all_of_them else f": {simulated} of {len(rows)} points simulated"

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from itertools import groupby
 from string import ascii_lowercase
 
-from pdconsole.results.reading import PointRow
+from pdconsole.results.axes import Axes
+from pdconsole.results.point_row import PointRow
 
 # What a slot that is no GPU of its own makes of numbers.
 SLOTS = {
     "gpu-share": "slots are shares of one GPU",
     "cpu": "slots are CPU, and share the cores of their node",
 }
-_LEFT = frozenset({"layout", "network", "placement", "point", "flags"})
+LEFT = frozenset({"layout", "network", "placement", "point", "flags"})
 
 
-def explanation(unit: str) -> str:
-    return (
-        f"tok/s/{unit}: prompt and output tokens a second, ÷ the {unit}s that were loaded; "
-        "latencies in ms"
-    )
+_SHOWN = ("ttft p50", "ttft p99", "tpot p50", "tpot p99")
+ON_FRONTIER = "*"
 
 
 def unit_of(rows: Sequence[PointRow]) -> str:
@@ -29,30 +27,57 @@ def unit_of(rows: Sequence[PointRow]) -> str:
     return "GPU" if not rows or any(row.slot_kind == "gpu" for row in rows) else "slot"
 
 
-def points_table(rows: Sequence[PointRow], width: int) -> str:
-    """The table of points that share a workload, at most `width` columns wide if it can be."""
+def points_table(
+    rows: Sequence[PointRow],
+    width: int,
+    axes: Axes | None = None,
+    best: Container[tuple[str, str]] = (),
+) -> str:
+    """The table of points of one setting, at most `width` columns wide if it can be.
+
+    `best` are the (file, point) of those on the frontier, which get a star.
+    """
+    axes = axes or Axes()
     letters, repeats = _flag_letters(rows), repeat_marks(rows)
     cells = [
-        (_identity(row, repeats.get(row.directory, "")), _numbers(row, letters)) for row in rows
+        (
+            _identity(row, repeats.get(row.directory, "")),
+            _numbers(row, letters, axes, (row.file, row.point) in best),
+        )
+        for row in rows
     ]
-    legend = _legend(rows, letters, repeats)
+    legend = _legend(rows, letters, repeats, axes)
+    if any((row.file, row.point) in best for row in rows):
+        legend.insert(1, f"{ON_FRONTIER} = on the frontier: no point is better in both")
     unit = unit_of(rows)
-    flat = [_head(unit), *(one + other for one, other in cells)]
+    head = _head(unit, axes)
+    flat = [head, *(one + other for one, other in cells)]
     for gap in ("  ", " "):
-        lines = _aligned(flat, gap)
+        lines = aligned(flat, gap)
         if max(map(len, lines)) <= width:
             break
     else:
-        lines = _blocks(cells, unit)
+        lines = _blocks(cells, head, unit)
     return "\n".join([*lines, *wrapped(legend, width)])
 
 
-def _head(unit: str) -> tuple[str, ...]:
+def _head(unit: str, axes: Axes) -> tuple[str, ...]:
     return (
         *("layout", f"{unit}s", "network", "placement"),
-        *("point", "req/s", "out tok/s", f"tok/s/{unit}"),
-        *("TTFT p50", "p99", "TPOT p50", "p99", "flags"),
+        *("point", "req/s", "out tok/s", axes.throughput.unit(unit)),
+        *("TTFT p50", "p99", "TPOT p50", "p99", *_more(axes), "flags"),
     )
+
+
+def _more(axes: Axes) -> tuple[str, ...]:
+    """The heading of the latency that is looked at, where the table would not have it."""
+    axis = axes.latency
+    if f"{axis.name} {axis.statistic}" in _SHOWN:
+        return ()
+    if axis.inverted:
+        return (f"{axis.unit} {axis.statistic}",)
+    name = axis.name if len(axis.terms) > 1 else axis.name.upper()
+    return (f"{name} {axis.statistic}",)
 
 
 def repeat_marks(rows: Sequence[PointRow]) -> dict[str, str]:
@@ -69,17 +94,23 @@ def _identity(row: PointRow, repeat: str) -> tuple[str, ...]:
     return row.layout + repeat, gpus, row.network or "-", row.placement or "-"
 
 
-def _numbers(row: PointRow, letters: dict[str, str]) -> tuple[str, ...]:
-    per_gpu = row.tokens_per_s_per_gpu
+def _numbers(row: PointRow, letters: dict[str, str], axes: Axes, is_best: bool) -> tuple[str, ...]:
+    throughput, divisor = axes.throughput.value(row), axes.throughput.divisor(row)
+    shown = _number(throughput, axes.digits())
+    if throughput is None:
+        shown = "?"
+    elif axes.throughput.per != "deployment":
+        shown += f" ÷{divisor}"
     return (
-        row.point,
+        row.point + ON_FRONTIER * is_best,
         f"{row.request_throughput:.2f}",
         _number(row.output_throughput, 0),
-        "?" if per_gpu is None else f"{per_gpu:,.0f} ÷{row.gpus}",
+        shown,
         _number(row.ttft_p50_ms, 0),
         _number(row.ttft_p99_ms, 0),
         _number(row.tpot_p50_ms, 1),
         _number(row.tpot_p99_ms, 1),
+        *(_number(axes.latency.value(row), 1) for _ in _more(axes)),
         "".join(letters[mark] for mark in _marks(row)),
     )
 
@@ -103,9 +134,9 @@ def _flag_letters(rows: Sequence[PointRow]) -> dict[str, str]:
 
 
 def _legend(
-    rows: Sequence[PointRow], letters: dict[str, str], repeats: dict[str, str]
+    rows: Sequence[PointRow], letters: dict[str, str], repeats: dict[str, str], axes: Axes
 ) -> list[str]:
-    lines = [explanation(unit_of(rows))]
+    lines = [f"{axes.throughput.explanation(unit_of(rows))}; latencies in ms"]
     layouts = {row.directory: row.layout for row in rows}
     lines += [f"{layouts[path]}{mark} = {path}" for path, mark in repeats.items()]
     for name, letter in letters.items():
@@ -126,9 +157,14 @@ def wrapped(lines: Sequence[str], width: int) -> list[str]:
     ]
 
 
-def _blocks(cells: Sequence[tuple[tuple[str, ...], tuple[str, ...]]], unit: str) -> list[str]:
+def _blocks(
+    cells: Sequence[tuple[tuple[str, ...], tuple[str, ...]]], head: tuple[str, ...], unit: str
+) -> list[str]:
     """One heading a run, its points below; all blocks in the same columns."""
-    lines = _aligned([_head(unit)[4:], *(numbers for _, numbers in cells)], "  ")
+    columns = [head[4:], *(numbers for _, numbers in cells)]
+    lines = aligned(columns, "  ")
+    if max(map(len, lines)) > 78:
+        lines = aligned(columns, " ")
     found = [f"  {lines[0]}"]
     rest = iter(lines[1:])
     for (layout, gpus, network, placement), group in groupby(cells, key=lambda cell: cell[0]):
@@ -138,12 +174,12 @@ def _blocks(cells: Sequence[tuple[tuple[str, ...], tuple[str, ...]]], unit: str)
     return found
 
 
-def _aligned(rows: Sequence[Sequence[str]], gap: str) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]], gap: str, left: Container[str] = LEFT) -> list[str]:
     """Lines of cells under their headings (the first row), as wide as the widest cell."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         gap.join(
-            cell.ljust(width) if heading in _LEFT else cell.rjust(width)
+            cell.ljust(width) if heading in left else cell.rjust(width)
             for cell, width, heading in zip(row, widths, rows[0], strict=True)
         ).rstrip()
         for row in rows

@@ -1,0 +1,99 @@
+"""Regimes as a table: over which latencies, and over which throughputs, which layout wins."""
+
+from __future__ import annotations
+
+import msgspec
+
+from pdconsole.model.regimes import Axis, Certainty, Regime
+from pdconsole.results.letters import letters_of
+from pdconsole.results.panel import Panel
+from pdconsole.results.table import aligned
+
+TITLES: dict[Axis, str] = {
+    "latency": "most throughput within a latency",
+    "throughput": "least latency at a throughput",
+}
+CERTAINTIES: dict[Certainty, str] = {
+    "clear": "the 95 % intervals do not overlap",
+    "tie": "they overlap",
+    "unknown": "no intervals: neither requests nor repeats tell how the numbers scatter",
+    "alone": "no other layout gets there",
+}
+_LEFT = frozenset({"", "wins", "ahead of", "certainty"})
+
+
+class ShownRegime(msgspec.Struct, frozen=True, kw_only=True):
+    """A regime in the units of its axis."""
+
+    low: float
+    high: float
+    winner: str
+    certainty: Certainty
+    runner_up: str
+    margin: float | None  # how much more throughput, or how much less latency, as a share
+
+
+def shown_regimes(panel: Panel, axis: Axis) -> list[ShownRegime]:
+    return [_shown(panel, axis, regime) for regime in panel.regimes(axis)]
+
+
+def regime_lines(panel: Panel, axis: Axis) -> list[str]:
+    """A heading and a row a regime; empty where there is no second layout."""
+    regimes = shown_regimes(panel, axis)
+    if not regimes or len(panel.labels) < 2:
+        return []
+    unit = panel.axes.throughput.unit(panel.setting.slot)
+    latency = panel.axes.latency
+    gain = f"more {unit}" if axis == "latency" else f"less {latency.title}"
+    if axis == "throughput" and latency.inverted:
+        gain = f"more {latency.unit}"
+    letters = letters_of(panel.labels)
+    rows = [(range_heading(panel, axis), "", "wins", "ahead of", gain, "certainty")]
+    for r in regimes:
+        rows.append(
+            (
+                _range(panel, axis, r),
+                letters.get(r.winner, ""),
+                r.winner or "nobody",
+                r.runner_up or "-",
+                "-" if r.margin is None else f"{100 * r.margin:.0f} %",
+                r.certainty,
+            )
+        )
+    return aligned(rows, "  ", _LEFT)
+
+
+def range_heading(panel: Panel, axis: Axis) -> str:
+    if axis == "throughput":
+        return panel.axes.throughput.unit(panel.setting.slot)
+    return f"{panel.axes.latency.title}, {panel.axes.latency.unit}"
+
+
+def certainty_lines(panel: Panel) -> list[str]:
+    """What the words mean that occur."""
+    if len(panel.labels) < 2:
+        return []
+    found = {regime.certainty for axis in TITLES for regime in panel.regimes(axis)}
+    return [f"{word}: {meaning}" for word, meaning in CERTAINTIES.items() if word in found]
+
+
+def _shown(panel: Panel, axis: Axis, regime: Regime) -> ShownRegime:
+    low, high = regime.low, regime.high
+    margin = regime.margin
+    if axis == "latency":
+        low, high = panel.axes.latency.turned_interval((low, high)) or (low, high)
+    elif margin is not None and panel.axes.latency.inverted and margin < 1:
+        margin = 1 / (1 - margin) - 1  # so much less time a token is so many more tokens a time
+    return ShownRegime(
+        low=low,
+        high=high,
+        winner=regime.winner,
+        certainty=regime.certainty,
+        runner_up=regime.runner_up,
+        margin=margin,
+    )
+
+
+def _range(panel: Panel, axis: Axis, regime: ShownRegime) -> str:
+    digits = 1 if axis == "latency" else panel.axes.digits()
+    return f"{regime.low:,.{digits}f} to {regime.high:,.{digits}f}"
