@@ -171,7 +171,7 @@ class Carried:
         code = self._run(step.name, step.argv, min(step.limit_s, left_s))
         outcome = "timed out" if code is None else f"exit {code}"
         self._tell(step, outcome=outcome, seconds=round(time.monotonic() - began, 1))
-        if code is None:
+        if code != 0:
             self._run(f"{step.name}.stop", [*self._console, "stop", "--now"], 60)
         if step.name not in ("facts", "check"):
             self._run(

@@ -1,6 +1,6 @@
 """Runs a command on the servers of a session: `python while_paused.py WORKSPACE EXPERIMENT CMD...`.
 
-The session is begun and paused at once, so that it deploys its first layout and holds before the
+The session is begun, and paused while it deploys its first layout, so that it holds before the
 first point. Then the command runs; then the session goes on with its points, to its end. What the
 command measured and what the session measured come from the same servers.
 """
@@ -11,12 +11,15 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from pdconsole.model import events as ev
 
+STARTED_S = 120.0
 DEPLOYED_S = 420.0
 SESSION_S = 420.0
+ENDED = ("finished", "failed", "stopped")
 
 
 def events(session: Path) -> list[ev.Event]:
@@ -24,23 +27,34 @@ def events(session: Path) -> list[ev.Event]:
     return [event for line in lines if (event := ev.decode(line)) is not None]
 
 
-def until_paused(session: Path) -> None:
-    """Told once when it is asked for, and again when the session holds before a point."""
-    deadline = time.monotonic() + DEPLOYED_S
+def until(session: Path, wanted: Callable[[list[ev.Event]], bool], limit_s: float) -> None:
+    """Ends this program where the layout or the session ends before, or time is up."""
+    deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline:
-        ready = False
-        for event in events(session):
-            if isinstance(event, ev.RunState):
-                if event.status == "failed":
-                    sys.exit(f"the layout failed: {event.message}")
-                ready = ready or event.status == "ready"
-            elif isinstance(event, ev.SessionState):
-                if event.status in ("finished", "failed", "stopped"):
-                    sys.exit(f"the session ended: {event.message}")
-                if ready and event.status == "paused":
-                    return
+        found = events(session)
+        for event in found:
+            if isinstance(event, ev.RunState) and event.status == "failed":
+                sys.exit(f"the layout failed: {event.message}")
+            if isinstance(event, ev.SessionState) and event.status in ENDED:
+                sys.exit(f"the session ended: {event.message}")
+        if wanted(found):
+            return
         time.sleep(0.5)
-    sys.exit(f"not deployed within {DEPLOYED_S:g} s")
+    sys.exit(f"waited {limit_s:g} s for the session")
+
+
+def launching(found: list[ev.Event]) -> bool:
+    return any(isinstance(event, ev.RunState) and event.status == "launching" for event in found)
+
+
+def held_before_a_point(found: list[ev.Event]) -> bool:
+    is_ready = False
+    for event in found:
+        if isinstance(event, ev.RunState) and event.status == "ready":
+            is_ready = True
+        elif isinstance(event, ev.SessionState) and event.status == "paused" and is_ready:
+            return True
+    return False
 
 
 def main() -> None:
@@ -55,8 +69,10 @@ def main() -> None:
     session = Path(json.loads(begun.stdout)["path"])
     code = 1
     try:
+        # Paused earlier it would hold before the layout, without a server.
+        until(session, launching, STARTED_S)
         subprocess.run([*console, "pause"], check=True)
-        until_paused(session)
+        until(session, held_before_a_point, DEPLOYED_S)
         code = subprocess.run(command, check=False).returncode
         subprocess.run([*console, "resume"], check=True)
         watched = subprocess.run(
