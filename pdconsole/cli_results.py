@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pdconsole import exit_codes
 from pdconsole.cli_output import print_json, terminal_width
+
+if TYPE_CHECKING:
+    from pdconsole.results.axes import Axes
 
 _RESULTS = click.argument(
     "paths", nargs=-1, required=True, metavar="DIR...", type=click.Path(path_type=Path)
@@ -20,21 +24,91 @@ _RESULTS = click.argument(
 
 @click.command()
 @_RESULTS
+@click.option(
+    "--latency",
+    default="tpot",
+    show_default=True,
+    metavar="LATENCY",
+    help="tpot, ttft, itl, e2el, chunk:N (when N tokens are there) or interactivity; the median,"
+    " or with :p99 that.",
+)
+@click.option(
+    "--throughput",
+    type=click.Choice(["total", "input", "output", "requests"]),
+    default="total",
+    show_default=True,
+    help="Tokens of prompt and output, of one of them, or requests.",
+)
+@click.option(
+    "--per",
+    type=click.Choice(["gpu", "node", "deployment"]),
+    default="gpu",
+    show_default=True,
+    help="What throughput is divided by.",
+)
+@click.option("--slo", metavar="BOUNDS", help='Such as "ttft<=500ms,tpot<=15ms".')
 @click.option("--json", "as_json", is_flag=True)
+@click.option("--csv", "as_csv", is_flag=True, help="A line a point.")
 @click.option("--no-chart", is_flag=True, help="The table alone.")
-def compare(paths: tuple[Path, ...], as_json: bool, no_chart: bool) -> None:
-    """Compare result directories: a table of their points and a chart of throughput and TPOT."""
+@click.option(
+    "-o",
+    "--output",
+    metavar="FIGURE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A figure too: a .png, .svg or .pdf file.",
+)
+def compare(
+    paths: tuple[Path, ...],
+    latency: str,
+    throughput: str,
+    per: str,
+    slo: str | None,
+    as_json: bool,
+    as_csv: bool,
+    no_chart: bool,
+    output: Path | None,
+) -> None:
+    """Compare result directories: their points, which layout is best where and which nowhere, and
+    how sure that is."""
+    from pdconsole.results import ResultError
     from pdconsole.results import compare as compare_directories
 
-    comparison = compare_directories(paths)
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv are two forms of the same; give one")
+    comparison = compare_directories(paths, _axes(latency, throughput, per, slo))
     if as_json:
         print_json(comparison.to_json())
+    elif as_csv:
+        click.echo(comparison.to_csv(), nl=False)
     else:
         click.echo(comparison.text(width=terminal_width(), chart=not no_chart))
     for problem in comparison.skipped:
         click.echo(f"pdconsole: skipped {problem}", err=True)
+    if output is not None:
+        from pdconsole.results.figure import write_figure
+
+        try:
+            write_figure(comparison, output)
+        except ResultError as e:
+            raise click.ClickException(str(e)) from e
+        click.echo(f"wrote {output}", err=True)
     if comparison.skipped or not comparison.rows:
         sys.exit(exit_codes.CANNOT)
+
+
+def _axes(latency: str, throughput: str, per: str, slo: str | None) -> Axes:
+    from pdconsole.model.latency_axis import AxisError, parse_latency
+    from pdconsole.model.slo import parse_slo
+    from pdconsole.results.axes import Axes, ThroughputAxis
+
+    try:
+        return Axes(
+            latency=parse_latency(latency),
+            throughput=ThroughputAxis(what=throughput, per=per),  # type: ignore[arg-type]
+            slo=parse_slo(slo) if slo else None,
+        )
+    except AxisError as e:
+        raise click.UsageError(str(e)) from e
 
 
 @click.command()

@@ -39,7 +39,7 @@ def _flagged(row: PointRow, more: dict[str, str] | None) -> PointRow:
 
 
 def _note(counts: Counter[str]) -> str:
-    if not counts:
+    if not counts["bad"] and not counts["warn"]:
         return ""
     parts = ", ".join(f"{counts[weight]} {weight}" for weight in ("bad", "warn", "info"))
     return f"an audit of these files finds {parts}: `pdconsole audit` with the same paths says what"

@@ -78,7 +78,7 @@ def heading(setting: Setting, others: Iterable[Setting]) -> str:
     if len({each.model for each in known}) > 1:
         text += f", {setting.model or 'unknown model'}"
     if len({each.gpu_model for each in known}) > 1:
-        text += f" on {setting.gpu_model or 'GPUs that nobody names'}"
+        text += f" on {setting.gpu_model}" if setting.gpu_model else ", GPU not named"
     return text + (": all simulated" if setting.simulated else "")
 
 

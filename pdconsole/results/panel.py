@@ -125,9 +125,10 @@ class Panel(msgspec.Struct, frozen=True, dict=True):
         first = self.rows[0].flags if self.rows else {}
         return tuple(name for name in first if all(name in row.flags for row in self.rows))
 
-    def is_doubtful(self, row: PointRow) -> bool:
-        """Whether it has a flag that spoils numbers, and that not every point has."""
-        return bool(set(row.flags) - _EXPLAINING - set(self.shared_flags))
+    def doubts(self, row: PointRow) -> list[str]:
+        """Its flags that spoil numbers, without those that every point has."""
+        passed_over = _EXPLAINING.union(self.shared_flags)
+        return [name for name in row.flags if name not in passed_over]
 
     @cached_property
     def curves(self) -> tuple[Curve, ...]:
