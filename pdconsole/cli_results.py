@@ -137,6 +137,45 @@ def audit(paths: tuple[Path, ...], as_json: bool, fail_on: str | None) -> None:
         sys.exit(exit_codes.DOUBTFUL)
 
 
+@click.command()
+@_RESULTS
+@click.option(
+    "--to",
+    "form",
+    required=True,
+    type=click.Choice(["csv", "parquet", "sweep", "llm-d", "aiperf"]),
+    help="The format; docs/exports.md says what each holds.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="The new file or directory; only csv goes to the terminal without it.",
+)
+def export(paths: tuple[Path, ...], form: str, output: Path | None) -> None:
+    """Write the points of result files, anyone's, in a format that other tools read."""
+    if output is None and form != "csv":
+        raise click.UsageError(f"name a file or directory for {form} with --output")
+    from pdconsole.results import ResultError
+    from pdconsole.results.export import csv_text, export_points, read_all
+
+    rows, problems = read_all(paths)
+    complaints = [f"skipped {problem}" for problem in problems]
+    try:
+        if output is None:
+            click.echo(csv_text(rows), nl=False)
+        else:
+            done = export_points(rows, form, output)
+            complaints += [f"left out {each}" for each in done.left_out]
+            click.echo(f"{output}: {done.points} points, {done.files} files")
+    except ResultError as e:
+        complaints.append(str(e))
+    for complaint in complaints:
+        click.echo(f"pdconsole: {complaint}", err=True)
+    if complaints:
+        sys.exit(exit_codes.CANNOT)
+
+
 def add_to(cli: click.Group) -> None:
-    for command in (audit, compare):
+    for command in (audit, compare, export):
         cli.add_command(command)

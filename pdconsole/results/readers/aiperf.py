@@ -83,6 +83,8 @@ def rows(path: Path, document: Mapping[str, Any]) -> list[PointRow]:
             started_wall=wall(document.get("start_time")),
             repeat=place.repeat,
             group=place.group,
+            # Our own, that were exported so.
+            simulated=mapping(document.get("pdconsole")).get("simulated") is True,
             flags=_flags(document),
             date=str(document.get("start_time") or ""),
         )

@@ -26,6 +26,7 @@ def rows(path: Path, document: Mapping[str, Any]) -> list[PointRow]:
     ours = document["pdconsole"]
     workload = ours["workload"]
     gpus = int(ours["loaded_gpus"])
+    place = place_of(path)
     row = PointRow(
         source=SOURCE,
         layout=str(ours["layout"]),
@@ -44,7 +45,8 @@ def rows(path: Path, document: Mapping[str, Any]) -> list[PointRow]:
         session=str(ours["session"]),
         ci=_intervals(mapping(ours.get("intervals"))),
         started_wall=number(mapping(ours.get("window")).get("started_wall")),
-        repeat=place_of(path).repeat,
+        repeat=place.repeat,
+        group=place.group,
         **bench_serve.measured(path, document, gpus),
     )
     return [row]
