@@ -7,7 +7,11 @@ from typing import Literal
 import msgspec
 
 from pdconsole.model.placement import Placement
-from pdconsole.model.workload import MeasurePolicy, Point, Workload
+from pdconsole.model.regimes import Axis
+from pdconsole.model.workload import MeasurePolicy, Mode, Point, Workload
+
+What = Literal["total", "input", "output", "requests"]
+Per = Literal["gpu", "node", "deployment"]
 
 
 class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +29,16 @@ class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.placement.layout} {self.placement.strategy} {self.network}"
 
 
+class AnswerTable(msgspec.Struct, frozen=True, kw_only=True):
+    """A table of regimes that the runs of an experiment feed: which layout wins where."""
+
+    latency: str = ""  # as `compare --latency` takes it; "": median TPOT, or TTFT of prefill-only
+    throughput: What = "total"
+    per: Per = "gpu"
+    over: Axis = "latency"
+    modes: tuple[Mode, ...] = ()  # of the workload; () all
+
+
 class ExperimentPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a session will do, in order."""
 
@@ -36,6 +50,8 @@ class ExperimentPlan(msgspec.Struct, frozen=True, kw_only=True):
     policy: MeasurePolicy
     runs: tuple[RunPlan, ...]
     expectation: str = ""
+    answer: tuple[AnswerTable, ...] = (AnswerTable(),)
+    baseline: str = ""  # the id of the run that others are set against
     kind: Literal["sweep", "netbench"] = "sweep"  # netbench: NIXL alone, no engine and no points
 
 

@@ -7,7 +7,10 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 from pydantic import AfterValidator, Field, model_validator
 
+from pdconsole.model.latency_axis import AxisError, parse_latency
 from pdconsole.model.layout import LAYOUT_FORMS, LayoutError, parse_layout
+from pdconsole.model.plan import AnswerTable, Per, What
+from pdconsole.model.regimes import Axis
 from pdconsole.model.workload import MeasurePolicy, Mode, Point
 from pdconsole.profiles.problem import one_of
 from pdconsole.profiles.section import (
@@ -36,6 +39,15 @@ def _known_layout(text: str) -> str:
     return text
 
 
+def _known_latency(text: str) -> str:
+    try:
+        parse_latency(text)
+    except AxisError as error:
+        message, _, advice = str(error).partition("; ")
+        raise FieldError(message, advice.rstrip(".") or "write tpot") from error
+    return text
+
+
 def _distinct(values: list[Level]) -> list[Level]:
     twice = next((value for value in values if values.count(value) > 1), None)
     if twice is not None:
@@ -48,6 +60,7 @@ def _distinct(values: list[Level]) -> list[Level]:
 Concurrencies = Annotated[list[Count], AfterValidator(_distinct)]
 RequestRates = Annotated[list[Positive], AfterValidator(_distinct)]
 LayoutText = Annotated[str, AfterValidator(_known_layout)]
+LatencyText = Annotated[str, AfterValidator(_known_latency)]
 
 
 class PolicyProfile(Section):
@@ -85,6 +98,7 @@ class ExperimentRun(Section):
     manual: str = ""  # with placement manual: "P1=node1:0,1 D1=node2:0-3"
     network: str | None = None  # default: the experiment's
     optional: Bool = False  # carried out only when asked for
+    baseline: Bool = False  # the others are set against this one
 
     @model_validator(mode="after")
     def _manual(self) -> ExperimentRun:
@@ -95,6 +109,25 @@ class ExperimentRun(Section):
                 "manual" if self.manual else "placement",
             )
         return self
+
+
+class AnswerProfile(Section):
+    """A table of regimes that the experiment feeds, printed at the end of a run."""
+
+    latency: LatencyText | None = None  # default: median TPOT, or TTFT of prefill-only
+    throughput: What = "total"
+    per: Per = "gpu"
+    over: Axis = "latency"  # targets of this; or of throughput
+    modes: list[Mode] = Field(default=[])  # default: all
+
+    def table(self) -> AnswerTable:
+        return AnswerTable(
+            latency=self.latency or "",
+            throughput=self.throughput,
+            per=self.per,
+            over=self.over,
+            modes=tuple(self.modes),
+        )
 
 
 class QuickProfile(Section):
@@ -121,6 +154,7 @@ class ExperimentProfile(Section):
     concurrency: Concurrencies = Field(default=[])
     request_rate: RequestRates = Field(default=[])
     policy: PolicyProfile = PolicyProfile()
+    answer: list[AnswerProfile] = Field(default=[AnswerProfile()])  # []: it feeds no table
     quick: QuickProfile | None = None
     seed: str | None = None  # of the prompts; default: the session's name
 
@@ -131,6 +165,10 @@ class ExperimentProfile(Section):
                 "a sweep needs load levels",
                 "add concurrency: [4, 8, 16, 32, 48, 64] or request_rate: [1, 2, 4]",
                 "concurrency",
+            )
+        if sum(run.baseline for run in self.runs) > 1:
+            raise FieldError(
+                "two runs are the baseline", "leave baseline: true to one of them", "runs"
             )
         if self.quick is not None:
             have = {parse_layout(run.layout) for run in self.runs}

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import msgspec
 
 from pdconsole.model.latency_axis import LatencyAxis
+from pdconsole.model.plan import Per, What
 from pdconsole.model.slo import Slo
 from pdconsole.results.point_row import PointRow
-
-What = Literal["total", "input", "output", "requests"]
-Per = Literal["gpu", "node", "deployment"]
 
 _UNITS: dict[What, str] = {
     "total": "tok/s",

@@ -6,7 +6,7 @@ Every file in it is written whole; `run.yaml` says whether more are to come.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -159,6 +159,16 @@ def read_run_file(directory: Path) -> dict[str, Any] | None:
     if not isinstance(meta, dict) or not isinstance(meta.get("points"), dict):
         raise ResultError(f"{path} is damaged: it lists no points")
     return cast("dict[str, Any]", meta)
+
+
+def session_directories(root: Path, session: str, runs: Iterable[RunPlan]) -> list[Path]:
+    """The directories under `root` that a session's runs have filled, in the order of the runs."""
+    return [
+        path
+        for run in runs
+        for path, meta in _metas(root, run.result_dir)
+        if (meta.get("session"), meta.get("run")) == (session, run.id)
+    ]
 
 
 def _metas(root: Path, name: str) -> Iterator[tuple[Path, dict[str, Any]]]:

@@ -76,6 +76,8 @@ def plan_experiment(profiles: Profiles, request: RunRequest) -> Planned:
         simulated=cluster.simulated,
         policy=_policy(experiment, request),
         runs=tuple(runs),
+        answer=tuple(each.table() for each in experiment.answer),
+        baseline=next((run.id for run, of in zip(runs, chosen, strict=False) if of.baseline), ""),
         kind=experiment.kind,
     )
     return Planned(plan, cluster, model, networks, experiment.seed)

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from pdconsole.journal import JournalError, SessionDir
 from pdconsole.model import events as ev
 from pdconsole.model.state import State
 from pdconsole.ui.lines import duration, layout_name, point_name
 from pdconsole.ui.tables import table
 
+if TYPE_CHECKING:
+    from pdconsole.results.answer import Answer
+
 WIDTH = 120
 
 
 def session_summary(workspace: Path, state: State) -> dict[str, Any]:
-    """For scripts: status, and every run with its points' results."""
+    """For scripts: status, every run with its points' results, and what they say."""
+    answer = session_answer(workspace, state)
     return {
+        "answer": answer.to_json() if answer else None,
         "session": state.session,
         "path": str(workspace / "sessions" / state.session),
         "status": state.status,
@@ -50,7 +56,7 @@ def session_summary(workspace: Path, state: State) -> dict[str, Any]:
 
 
 def summary_text(workspace: Path, state: State) -> str:
-    """For people: a row a point, then where everything lies."""
+    """For people: a row a point, what they say about the question, where everything lies."""
     rows = [
         _row(layout_name(run.plan.layout), run.plan.mode, point.id, point.result)
         for run in state.runs
@@ -80,6 +86,8 @@ def summary_text(workspace: Path, state: State) -> str:
         )
         lines.append("")
         lines.append("tok/s are input and output tokens; the GPUs are those that got the load")
+    if answer := session_answer(workspace, state):
+        lines += ["", answer.text(WIDTH), ""]
     said = f": {state.message}" if state.message else ""
     lines.append(f"session {state.session} {state.status} in {duration(state.t)}{said}")
     if state.simulated:
@@ -90,6 +98,21 @@ def summary_text(workspace: Path, state: State) -> str:
         lines.append(f"results    {workspace / 'bm_results'}/")
         lines += [f"           {d}" for d in directories]
     return "\n".join(lines)
+
+
+def session_answer(workspace: Path, state: State) -> Answer | None:
+    """What the session says about its question; None where it measured nothing, or is not there."""
+    if not state.network_tests and not any(p.result for run in state.runs for p in run.points):
+        return None
+    from pdconsole.model.plan import ExperimentPlan
+    from pdconsole.results.answer import answer
+
+    try:
+        meta = SessionDir.find(workspace, state.session).read_meta()
+        plan = msgspec.convert(meta["plan"], ExperimentPlan)
+    except (JournalError, KeyError, msgspec.ValidationError):
+        return None  # what was asked is not to be had; the numbers above stand for themselves
+    return answer(workspace / "bm_results", state.session, plan, state.network_tests.values())
 
 
 def _result_dir(state: State, run_id: str) -> str:
