@@ -20,6 +20,7 @@ bench:   ## speed, side by side with its limits and peers
 	.venv/bin/python benchmarks/load_driver.py
 	.venv/bin/python benchmarks/startup.py
 	.venv/bin/python benchmarks/reader.py
+	.venv/bin/python benchmarks/compare.py
 	.venv/bin/python benchmarks/chart.py
 	.venv/bin/python benchmarks/console_start.py
 	.venv/bin/python benchmarks/console_live.py

@@ -75,6 +75,11 @@ def compare(
 
     if as_json and as_csv:
         raise click.UsageError("--json and --csv are two forms of the same; give one")
+    if output is not None:
+        from pdconsole.results.figure import FORMATS, write_figure
+
+        if output.suffix.lower() not in FORMATS:
+            raise click.UsageError(f"{output}: a figure is one of {', '.join(FORMATS)}")
     comparison = compare_directories(paths, _axes(latency, throughput, per, slo))
     if as_json:
         print_json(comparison.to_json())
@@ -85,8 +90,6 @@ def compare(
     for problem in comparison.skipped:
         click.echo(f"pdconsole: skipped {problem}", err=True)
     if output is not None:
-        from pdconsole.results.figure import write_figure
-
         try:
             write_figure(comparison, output)
         except ResultError as e:

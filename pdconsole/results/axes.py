@@ -64,9 +64,9 @@ class ThroughputAxis(msgspec.Struct, frozen=True, kw_only=True):
         return whole / divisor if whole is not None and divisor else None
 
     def shown_divisor(self, row: PointRow, slot: str = "GPU") -> str:
-        """`÷8 GPUs`; "" for a whole deployment."""
+        """`÷8 GPUs`; of a whole deployment `on 8 GPUs`, which is what it must be seen against."""
         if self.per == "deployment":
-            return ""
+            return "" if row.gpus is None else f"on {row.gpus} {slot}s"
         divisor, name = self.divisor(row), slot if self.per == "gpu" else "node"
         return f"÷? {name}s" if divisor is None else f"÷{divisor} {name}{'s' * (divisor != 1)}"
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 FORMATS = (".png", ".svg", ".pdf")
 WIDTH_IN, HEIGHT_IN = 9.5, 5.4
+LEGEND_ROW_IN = 0.18
 DPI = 200
 
 
@@ -56,9 +57,11 @@ def _figure(comparison: Comparison, panels: Sequence[Panel]) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(WIDTH_IN, HEIGHT_IN * len(panels)), layout="constrained")
+    heights = [_height_in(panel) for panel in panels]
+    figure = Figure(figsize=(WIDTH_IN, sum(heights)), layout="constrained")
     FigureCanvasAgg(figure)
-    parts: Any = figure.subfigures(len(panels), 1, squeeze=False)[:, 0]
+    found: Any = figure.subfigures(len(panels), 1, squeeze=False, height_ratios=heights)
+    parts = found[:, 0]
     labels = []
     for panel, part in zip(panels, parts, strict=True):
         labels.append(draw_panel(part, panel, comparison.heading(panel)))
@@ -69,6 +72,12 @@ def _figure(comparison: Comparison, panels: Sequence[Panel]) -> Figure:
     for put in labels:
         put()
     return figure
+
+
+def _height_in(panel: Panel) -> float:
+    """As much as its legend needs beside it."""
+    doubts = {name for point in panel.points for name in panel.doubts(point.row)}
+    return max(HEIGHT_IN, (len(panel.labels) + len(doubts) + 9) * LEGEND_ROW_IN)
 
 
 def _note(comparison: Comparison, panel: Panel) -> str:

@@ -42,8 +42,7 @@ def draw_panel(figure: Any, panel: Panel, title: str) -> Callable[[], None]:
     _slo(main, panel)
     values = [point.latency for point in panel.points]
     if max(values) > _LOG_FROM * min(values) > 0:
-        main.set_xscale("log")
-        main.xaxis.set_major_formatter("{x:,.0f}")
+        _logarithmic(main)
     main.set_ylim(bottom=0)
     main.yaxis.set_major_formatter("{x:,.0f}" if panel.axes.digits() == 0 else "{x:,.1f}")
     main.set_title(title, loc="left", fontweight="bold")
@@ -59,6 +58,15 @@ def draw_panel(figure: Any, panel: Panel, title: str) -> Callable[[], None]:
             _winners(axes[1], panel)
 
     return put_labels
+
+
+def _logarithmic(ax: Any) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter("{x:,g}")
+    ax.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _points(ax: Any, panel: Panel) -> None:
@@ -120,12 +128,14 @@ def _slo(ax: Any, panel: Panel) -> None:
     if limit is None:
         return
     ax.axvline(limit, color="#333333", linewidth=1, linestyle=(0, (4, 2)), zorder=1.5)
+    on_its_left = all(point.latency <= limit for point in panel.points)
     ax.annotate(
-        f"SLO {limit:g} {panel.axes.latency.unit} ",
+        f"SLO {limit:g} {panel.axes.latency.unit}",
         (limit, 1),
         xycoords=("data", "axes fraction"),
-        xytext=(3, -2),
+        xytext=(-3 if on_its_left else 3, -2),
         textcoords="offset points",
+        ha="right" if on_its_left else "left",
         va="top",
         fontsize=7,
         color="#333333",

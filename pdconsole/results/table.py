@@ -64,9 +64,15 @@ def points_table(
 def _head(unit: str, axes: Axes) -> tuple[str, ...]:
     return (
         *("layout", f"{unit}s", "network", "placement"),
-        *("point", "req/s", "out tok/s", axes.throughput.unit(unit)),
+        *("point", "req/s", "out tok/s", *_throughput_column(axes, unit)),
         *("TTFT p50", "p99", "TPOT p50", "p99", *_more(axes), "flags"),
     )
+
+
+def _throughput_column(axes: Axes, unit: str) -> tuple[str, ...]:
+    """The heading of the throughput that is looked at, where the table would not have it."""
+    heading = axes.throughput.unit(unit)
+    return () if heading in ("req/s", "out tok/s") else (heading,)
 
 
 def _more(axes: Axes) -> tuple[str, ...]:
@@ -105,7 +111,7 @@ def _numbers(row: PointRow, letters: dict[str, str], axes: Axes, is_best: bool) 
         row.point + ON_FRONTIER * is_best,
         f"{row.request_throughput:.2f}",
         _number(row.output_throughput, 0),
-        shown,
+        *(shown for _ in _throughput_column(axes, "GPU")),
         _number(row.ttft_p50_ms, 0),
         _number(row.ttft_p99_ms, 0),
         _number(row.tpot_p50_ms, 1),
