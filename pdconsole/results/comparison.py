@@ -90,31 +90,12 @@ def _drawn(panel: Panel, width: int) -> list[str]:
     found = [chart, "\n".join(wrapped(frontier_lines(panel), width))]
     found.append("\n".join(wrapped(slo_lines(panel), width)))
     for axis, title in TITLES.items():
-        if rows := regime_lines(panel, axis):
+        if rows := regime_lines(panel, axis, width):
             strip = strip_lines(panel, axis, width)
-            found.append(
-                "\n".join(
-                    [
-                        title,
-                        *strip,
-                        *(
-                            [
-                                "",
-                            ]
-                            if strip
-                            else []
-                        ),
-                        *_fitted(rows, width),
-                    ]
-                )
-            )
+            found.append("\n".join([title, *strip, *([""] if strip else []), *rows]))
     if certainty := certainty_lines(panel):
         found.append("\n".join(wrapped([strip_legend(panel), *certainty], width)))
     return [part for part in found if part]
-
-
-def _fitted(lines: list[str], width: int) -> list[str]:
-    return [line if len(line) <= width else f"{line[: width - 1]}…" for line in lines]
 
 
 def _nothing_drawn(panel: Panel) -> str:

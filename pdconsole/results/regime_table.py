@@ -19,7 +19,7 @@ CERTAINTIES: dict[Certainty, str] = {
     "unknown": "no intervals: neither requests nor repeats tell how the numbers scatter",
     "alone": "no other layout gets there",
 }
-_LEFT = frozenset({"", "wins", "ahead of", "certainty"})
+_LEFT = frozenset({"wins", "ahead of", "certainty"})
 
 
 class ShownRegime(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,30 +37,46 @@ def shown_regimes(panel: Panel, axis: Axis) -> list[ShownRegime]:
     return [_shown(panel, axis, regime) for regime in panel.regimes(axis)]
 
 
-def regime_lines(panel: Panel, axis: Axis) -> list[str]:
-    """A heading and a row a regime; empty where there is no second layout."""
+def regime_lines(panel: Panel, axis: Axis, width: int = 120) -> list[str]:
+    """A heading and a row a regime; empty where there is no second layout.
+
+    Where there is no room for names the letters stand for them.
+    """
     regimes = shown_regimes(panel, axis)
     if not regimes or len(panel.labels) < 2:
         return []
-    unit = panel.axes.throughput.unit(panel.setting.slot)
-    latency = panel.axes.latency
-    gain = f"more {unit}" if axis == "latency" else f"less {latency.title}"
-    if axis == "throughput" and latency.inverted:
-        gain = f"more {latency.unit}"
     letters = letters_of(panel.labels)
-    rows = [(range_heading(panel, axis), "", "wins", "ahead of", gain, "certainty")]
-    for r in regimes:
-        rows.append(
-            (
-                _range(panel, axis, r),
-                letters.get(r.winner, ""),
-                r.winner or "nobody",
-                r.runner_up or "-",
-                "-" if r.margin is None else f"{100 * r.margin:.0f} %",
-                r.certainty,
-            )
-        )
-    return aligned(rows, "  ", _LEFT)
+    names = {label: f"{letter} {label}" for label, letter in letters.items()}
+    lines: list[str] = []
+    for gain, named in (
+        (_gain(panel, axis), names),
+        (_gain(panel, axis).partition(" ")[0], names),
+        (_gain(panel, axis).partition(" ")[0], letters),
+    ):
+        heading = (range_heading(panel, axis), "wins", "ahead of", gain, "certainty")
+        rows = [_cells(panel, axis, regime, named) for regime in regimes]
+        lines = aligned([heading, *rows], "  ", _LEFT)
+        if max(map(len, lines)) <= width:
+            break
+    return lines
+
+
+def _cells(panel: Panel, axis: Axis, regime: ShownRegime, names: dict[str, str]) -> tuple[str, ...]:
+    return (
+        _range(panel, axis, regime),
+        names.get(regime.winner, "nobody"),
+        names.get(regime.runner_up, "-"),
+        "-" if regime.margin is None else f"{100 * regime.margin:.0f} %",
+        regime.certainty,
+    )
+
+
+def _gain(panel: Panel, axis: Axis) -> str:
+    """`more tok/s/GPU`, `less median TPOT`."""
+    latency = panel.axes.latency
+    if axis == "latency":
+        return f"more {panel.axes.throughput.unit(panel.setting.slot)}"
+    return f"more {latency.unit}" if latency.inverted else f"less {latency.title}"
 
 
 def range_heading(panel: Panel, axis: Axis) -> str:

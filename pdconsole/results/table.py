@@ -57,7 +57,7 @@ def points_table(
         if max(map(len, lines)) <= width:
             break
     else:
-        lines = _blocks(cells, head, unit)
+        lines = _blocks(cells, head, unit, width)
     return "\n".join([*lines, *wrapped(legend, width)])
 
 
@@ -164,13 +164,22 @@ def wrapped(lines: Sequence[str], width: int) -> list[str]:
 
 
 def _blocks(
-    cells: Sequence[tuple[tuple[str, ...], tuple[str, ...]]], head: tuple[str, ...], unit: str
+    cells: Sequence[tuple[tuple[str, ...], tuple[str, ...]]],
+    head: tuple[str, ...],
+    unit: str,
+    width: int,
 ) -> list[str]:
-    """One heading a run, its points below; all blocks in the same columns."""
-    columns = [head[4:], *(numbers for _, numbers in cells)]
-    lines = aligned(columns, "  ")
-    if max(map(len, lines)) > 78:
-        lines = aligned(columns, " ")
+    """One heading a run, its points below; all blocks in the same columns.
+
+    Where there is no room for all, throughputs go that are not looked at.
+    """
+    rows = [head[4:], *(numbers for _, numbers in cells)]
+    lines = _fitted(rows, width - 2)
+    for spare in ("out tok/s", "req/s"):
+        if max(map(len, lines)) > width - 2:
+            i = rows[0].index(spare)
+            rows = [(*row[:i], *row[i + 1 :]) for row in rows]
+            lines = _fitted(rows, width - 2)
     found = [f"  {lines[0]}"]
     rest = iter(lines[1:])
     for (layout, gpus, network, placement), group in groupby(cells, key=lambda cell: cell[0]):
@@ -178,6 +187,11 @@ def _blocks(
         found.append("  ".join(part for part in about if not part.startswith("-")))
         found.extend(f"  {next(rest)}" for _ in group)
     return found
+
+
+def _fitted(rows: Sequence[Sequence[str]], width: int) -> list[str]:
+    lines = aligned(rows, "  ")
+    return lines if max(map(len, lines)) <= width else aligned(rows, " ")
 
 
 def aligned(rows: Sequence[Sequence[str]], gap: str, left: Container[str] = LEFT) -> list[str]:

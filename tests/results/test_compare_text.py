@@ -1,0 +1,162 @@
+"""What `compare` prints: frontier, regimes and strips as people read them, data for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+from a_row import a_row
+from click.testing import CliRunner
+from measured_data import MEASURED, needs_measured_data
+
+from pdconsole import exit_codes
+from pdconsole.cli import cli
+from pdconsole.model.latency_axis import parse_latency
+from pdconsole.model.slo import parse_slo
+from pdconsole.results import Comparison, compare
+from pdconsole.results.axes import Axes, ThroughputAxis
+from pdconsole.results.strip_chart import strip_lines
+
+GOLDENS = Path(__file__).parent / "goldens"
+PUBLISHED = [
+    MEASURED / "published" / f"gptoss_itl5000_otl250_mixed_{name}"
+    for name in ("baseline_2xtp4", "baseline_4xtp2", "pd_p1xtp2-d2xtp2", "pd_p1xtp4-d1xtp4")
+]
+
+
+def is_golden(name: str, text: str) -> None:
+    path = GOLDENS / f"{name}.txt"
+    if os.environ.get("PDCONSOLE_WRITE_GOLDENS"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text + "\n")
+    assert text + "\n" == path.read_text()
+
+
+def known(layout: str, concurrency: float, tpot: float, per_gpu: float):
+    """A point with intervals of 2 %."""
+    e2el = 200.0 + 249 * tpot
+    ci = {
+        "tpot_p50_ms": (0.99 * tpot, 1.01 * tpot),
+        "ttft_p50_ms": (190.0, 210.0),
+        "e2el_mean_ms": (0.99 * e2el, 1.01 * e2el),
+    }
+    return a_row(layout, concurrency, tpot, per_gpu, ci=ci)
+
+
+ROWS = (
+    known("4xtp2", 4, 6, 1500),
+    known("4xtp2", 16, 12, 3400),
+    known("4xtp2", 64, 24, 5200),
+    known("p1xtp2-d3xtp2", 4, 6.05, 1510),
+    known("p1xtp2-d3xtp2", 16, 8, 3600),
+    known("p1xtp2-d3xtp2", 64, 11, 3900),
+    known("p3xtp2-d1xtp2", 4, 9, 900),
+    known("p3xtp2-d1xtp2", 64, 25, 2900),
+)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_comparison_with_intervals(width: int) -> None:
+    axes = Axes(slo=parse_slo("tpot<=10ms,ttft<=500ms"))
+    text = Comparison(ROWS, axes=axes).text(width)
+    assert max(map(len, text.splitlines())) <= width
+    is_golden(f"intervals_{width}", text)
+
+
+@needs_measured_data
+def test_the_published_measurements() -> None:
+    found = msgspec.structs.replace(compare(PUBLISHED), audit="")
+    is_golden("published_tpot", found.text(120))
+
+
+@needs_measured_data
+def test_the_published_measurements_by_first_tokens_of_a_deployment() -> None:
+    axes = Axes(
+        latency=parse_latency("chunk:16"),
+        throughput=ThroughputAxis(what="requests", per="deployment"),
+    )
+    found = msgspec.structs.replace(compare(PUBLISHED, axes), audit="")
+    is_golden("published_chunk", found.text(120))
+
+
+@needs_measured_data
+def test_what_an_audit_calls_bad_stands_beside_the_number() -> None:
+    found = compare([MEASURED / "published"])
+    mislabelled = [row for row in found.rows if "label-suspected" in row.flags]
+    assert {row.layout for row in mislabelled} == {"p2xtp2-d1xtp2"}
+    assert "2 bad" in found.audit
+
+
+@pytest.mark.parametrize("latency", ["tpot", "ttft", "itl", "e2el", "chunk:16", "interactivity"])
+@pytest.mark.parametrize("per", ["gpu", "node", "deployment"])
+def test_any_axes_fit_any_terminal(latency: str, per: str) -> None:
+    axes = Axes(latency=parse_latency(latency), throughput=ThroughputAxis(what="input", per=per))
+    for width in (80, 200):
+        text = Comparison(ROWS, axes=axes).text(width)
+        assert max(map(len, text.splitlines())) <= width
+
+
+def test_where_nothing_can_be_divided_it_says_what_can() -> None:
+    rows = [a_row("?", 4, 5, 1000, gpus=None)]
+    assert "--per deployment needs no count" in Comparison(tuple(rows)).text(100)
+
+
+def test_a_strip_has_a_letter_and_a_mark_a_column() -> None:
+    (panel,) = Comparison(ROWS).panels
+    letters, marks, scale = strip_lines(panel, "latency", 80)
+    assert len(letters) == len(marks) == len(scale) == 78
+    assert set(letters.split()[0]) == {"A", "B"}
+    assert "6.0" in scale
+
+
+def test_csv_has_a_line_a_point_and_its_place() -> None:
+    lines = list(csv.DictReader(io.StringIO(Comparison(ROWS).to_csv())))
+    assert len(lines) == len(ROWS)
+    assert [line["on_frontier"] for line in lines[:2]] == ["true", "false"]
+    assert float(lines[0]["latency"]) == 6.0
+    assert lines[0]["within_slo"] == ""
+    assert lines[0]["simulated"] == "false"
+
+
+def test_json_has_frontier_dominated_layouts_and_regimes() -> None:
+    found = json.loads(json.dumps(Comparison(ROWS).to_json()))
+    (panel,) = found["panels"]
+    assert found["axes"]["latency"] == "tpot"
+    assert panel["dominated"][0]["label"] == "p3xtp2-d1xtp2 srd pack"
+    assert panel["frontier"][0]["divisor"] == 8
+    regimes = panel["regimes"]["latency"]
+    assert {r["certainty"] for r in regimes} >= {"clear", "tie"}
+    assert regimes[-1]["winner"] == "4xtp2 srd pack"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--latency", "speed"], "'speed' is no latency"),
+        (["--slo", "tpot<5h"], "tpot is in ms"),
+        (["--output", "figure.gif"], ".png, .svg, .pdf"),
+        (["--json", "--csv"], "give one"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_is_read(
+    arguments: list[str], says: str
+) -> None:
+    result = CliRunner().invoke(cli, ["compare", "nosuch", *arguments])
+    assert result.exit_code == exit_codes.USAGE
+    assert says in result.output
+    assert "nosuch" not in result.output
+
+
+@needs_measured_data
+def test_a_figure_is_written_beside_the_text(tmp_path: Path) -> None:
+    path = tmp_path / "f.svg"
+    arguments = ["compare", str(PUBLISHED[0]), str(tmp_path / "nosuch"), "--output", str(path)]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == exit_codes.CANNOT  # of what could not be read
+    assert path.exists()
+    assert f"wrote {path}" in result.output
