@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import click
 
-from pdconsole import __version__, cli_nodes, cli_results, exit_codes
+from pdconsole import __version__, cli_finding, cli_nodes, cli_results, exit_codes
 from pdconsole.cli_output import print_json, terminal_width
 from pdconsole.cli_request import placed_of, request_of, run_options
 
@@ -485,3 +485,4 @@ def profiles_check(workspace: Path, as_json: bool) -> None:
 
 cli_nodes.add_to(cli)
 cli_results.add_to(cli)
+cli_finding.add_to(cli)

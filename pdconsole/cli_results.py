@@ -80,7 +80,7 @@ def compare(
 
         if output.suffix.lower() not in FORMATS:
             raise click.UsageError(f"{output}: a figure is one of {', '.join(FORMATS)}")
-    comparison = compare_directories(paths, _axes(latency, throughput, per, slo))
+    comparison = compare_directories(paths, axes_of(latency, throughput, per, slo))
     if as_json:
         print_json(comparison.to_json())
     elif as_csv:
@@ -99,7 +99,7 @@ def compare(
         sys.exit(exit_codes.CANNOT)
 
 
-def _axes(latency: str, throughput: str, per: str, slo: str | None) -> Axes:
+def axes_of(latency: str, throughput: str, per: str, slo: str | None) -> Axes:
     from pdconsole.model.latency_axis import AxisError, parse_latency
     from pdconsole.model.slo import parse_slo
     from pdconsole.results.axes import Axes, ThroughputAxis

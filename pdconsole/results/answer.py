@@ -163,7 +163,7 @@ def _said(word: str, text: str, width: int) -> list[str]:
 def _table_text(answered: AnsweredTable, width: int) -> str:
     panel, over = answered.panel, answered.table.over
     workload = panel.setting.workload + (": simulated" if panel.setting.simulated else "")
-    lines = regime_lines(panel, over)
+    lines = regime_lines(panel, over, width)
     if lines:
         return "\n".join(wrapped([f"answer: {TITLES[over]}, {workload}"], width) + lines)
     if len(panel.labels) == 1:
@@ -182,13 +182,16 @@ def _ratio_lines(answer: Answer, width: int) -> list[str]:
             ("median TTFT", ratios.ttft),
             ("median TPOT", ratios.tpot),
         )
-        parts = [f"{name} {_times(between)}" for name, between in named if between is not None]
+        parts = [f"{name} {times(between)}" for name, between in named if between is not None]
         of = f" ({ratios.setting})" if several else ""
         lines.append(f"  {ratios.label}{of}: {', '.join(parts)}")
     return wrapped(lines, width)
 
 
-def _times(between: tuple[float, float]) -> str:
+def times(between: tuple[float, float] | None) -> str:
+    """`×0.88 to ×1.02`; `-` where nobody knows."""
+    if between is None:
+        return "-"
     low, high = (f"{x:.2f}" if x < 10 else f"{x:,.0f}" for x in between)
     return f"×{low}" if low == high else f"×{low} to ×{high}"
 
