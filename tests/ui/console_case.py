@@ -135,9 +135,10 @@ def write_results(directory: Path) -> None:
         run.mkdir(parents=True)
         for load in (4, 8):
             document = {
-                "duration": 20.0, "completed": 100, "failed": 0, "max_concurrency": load,
+                "duration": 200 / factor / load, "completed": 100, "failed": 0,
+                "max_concurrency": load,
                 "request_throughput": factor * load / 2, "output_throughput": factor * load * 125,
-                "total_token_throughput": factor * load * 2600,
+                "total_token_throughput": factor * load * 2625,
                 "total_input_tokens": 500000, "total_output_tokens": 25000,
                 "median_ttft_ms": 100.0 * load / factor, "p99_ttft_ms": 200.0 * load / factor,
                 "median_tpot_ms": 5.0 + load / factor, "p99_tpot_ms": 6.0 + load / factor,
