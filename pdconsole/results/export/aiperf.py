@@ -114,8 +114,7 @@ def _metrics(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _summary(row: PointRow, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    started = datetime.fromtimestamp(row.started_wall or 0.0, UTC).replace(tzinfo=None)
-    ended = datetime.fromtimestamp((row.started_wall or 0.0) + row.duration_s, UTC)
+    counted = [each["metadata"] for each in records if _counts(each)]
     whole = {
         "request_throughput": ("requests/sec", row.request_throughput),
         "request_count": ("requests", row.completed),
@@ -139,8 +138,8 @@ def _summary(row: PointRow, records: Sequence[dict[str, Any]]) -> dict[str, Any]
         "was_cancelled": False,
         "is_complete": True,
         "error_summary": _errors(records),
-        "start_time": started.isoformat(),
-        "end_time": ended.replace(tzinfo=None).isoformat(),
+        "start_time": _stamp(min((each["request_start_ns"] for each in counted), default=0)),
+        "end_time": _stamp(max((each["request_end_ns"] for each in counted), default=0)),
         "pdconsole": {
             "layout": row.layout,
             "session": row.session,
@@ -148,6 +147,11 @@ def _summary(row: PointRow, records: Sequence[dict[str, Any]]) -> dict[str, Any]
             "flags": dict(row.flags),
         },
     }
+
+
+def _stamp(wall_ns: int) -> str:
+    """UTC, written without its zone as aiperf writes local time."""
+    return datetime.fromtimestamp(wall_ns / 1e9, UTC).replace(tzinfo=None).isoformat()
 
 
 def _counts(record: dict[str, Any]) -> bool:

@@ -79,7 +79,8 @@ def _run(row: PointRow) -> dict[str, Any]:
     time = {"duration": f"PT{row.duration_s:.6f}S"}
     if row.started_wall is not None:
         time["start"] = _iso(row, row.started_wall)
-        time["end"] = _iso(row, row.started_wall + row.duration_s)
+        if row.source != "pdconsole":  # ours is when the driver started: the warm-up comes first
+            time["end"] = _iso(row, row.started_wall + row.duration_s)
     return {**run, "time": time}
 
 
