@@ -51,6 +51,12 @@ def label_of(row: PointRow) -> str:
     return " ".join(part for part in (layout, row.network, row.placement) if part)
 
 
+def _measurement(row: PointRow) -> tuple[object, ...]:
+    """Alike of copies of one file, which would look like repeats without scatter."""
+    latencies = (row.ttft_mean_ms, row.ttft_p50_ms, row.tpot_p50_ms)
+    return (label_of(row), row.point, row.duration_s, row.completed, *latencies)
+
+
 class Placed(msgspec.Struct, frozen=True, kw_only=True):
     """A point on the axes. Intervals are 95 %, None where nobody knows them."""
 
@@ -86,8 +92,12 @@ class Panel(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def points(self) -> tuple[Placed, ...]:
-        """Those that both axes know."""
-        return tuple(p for row in self.rows if (p := _placed(row, self.axes)) is not None)
+        """Those that both axes know; of copies of one file the first."""
+        once: dict[tuple[object, ...], PointRow] = {}
+        for row in self.rows:
+            once.setdefault(_measurement(row), row)
+        placed = (_placed(row, self.axes) for row in once.values())
+        return tuple(point for point in placed if point is not None)
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -101,8 +111,9 @@ class Panel(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def best_keys(self) -> frozenset[tuple[str, str]]:
-        """(file, point) of those on the frontier."""
-        return frozenset((point.row.file, point.row.point) for point in self.best)
+        """(file, point) of those on the frontier, copies too."""
+        best = {_measurement(point.row) for point in self.best}
+        return frozenset((row.file, row.point) for row in self.rows if _measurement(row) in best)
 
     @cached_property
     def beaten(self) -> tuple[Beaten, ...]:
@@ -199,12 +210,7 @@ def _curve(label: str, points: Sequence[Placed]) -> Curve:
     by_load: dict[tuple[str, float | None], list[Placed]] = {}
     for point in points:
         by_load.setdefault((point.row.kind, point.row.value), []).append(point)
-    return Curve(label, tuple(_pooled(_measured_once(same)) for same in by_load.values()))
-
-
-def _measured_once(points: Sequence[Placed]) -> list[Placed]:
-    """Copies of one file are one measurement; they would look like repeats without scatter."""
-    return list({(p.row.duration_s, p.row.completed, p.latency): p for p in points}.values())
+    return Curve(label, tuple(map(_pooled, by_load.values())))
 
 
 def _pooled(points: Sequence[Placed]) -> CurvePoint:
