@@ -1,4 +1,4 @@
-"""docs/findings: every number in it is recomputed from the published results it speaks of."""
+"""docs/findings: its tables and verdicts are recomputed from the published results it speaks of."""
 
 from __future__ import annotations
 
