@@ -198,7 +198,9 @@ async def test_close_with_end_leaves_nothing(node: SshNode) -> None:
 async def test_occupied_gpus_name_their_holder(node: SshNode) -> None:
     async with opened(node.target(), "one") as (one, _), opened(node.target(), "two") as (two, _):
         await one.lock([0, 3])
-        with pytest.raises(RemoteError, match="n1: slot 3 is held by session one of user") as caught:
+        with pytest.raises(
+            RemoteError, match="n1: slot 3 is held by session one of user"
+        ) as caught:
             await two.lock([3, 4])
         assert caught.value.kind == "occupied"
         locks = (await two.inventory()).locks
