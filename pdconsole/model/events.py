@@ -71,6 +71,7 @@ class SessionOpened(Event, frozen=True, kw_only=True, tag="session.opened"):
     model: str
     simulated: bool
     command: str = ""  # what reproduces it
+    slot_kind: Literal["gpu", "gpu-share", "cpu"] = "gpu"  # what numbers "per GPU" are per
     runs: tuple[PlannedRun, ...]
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from pdconsole.model.grid import SlotKind
 from pdconsole.model.placement import Placement
 from pdconsole.model.regimes import Axis
 from pdconsole.model.workload import MeasurePolicy, Mode, Point, Workload
@@ -52,6 +53,7 @@ class ExperimentPlan(msgspec.Struct, frozen=True, kw_only=True):
     expectation: str = ""
     answer: tuple[AnswerTable, ...] = (AnswerTable(),)
     baseline: str = ""  # the id of the run that others are set against
+    slot_kind: SlotKind = "gpu"  # of the cluster's nodes
     kind: Literal["sweep", "netbench"] = "sweep"  # netbench: NIXL alone, no engine and no points
 
 

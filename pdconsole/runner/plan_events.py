@@ -19,6 +19,7 @@ def opened_event(session: str, plan: ExperimentPlan, command: str) -> ev.Session
         model=plan.model,
         simulated=plan.simulated,
         command=command,
+        slot_kind=plan.slot_kind,
         runs=planned_runs(plan),
     )
 

@@ -74,6 +74,7 @@ def plan_experiment(profiles: Profiles, request: RunRequest) -> Planned:
         cluster=cluster.name,
         model=model.name,
         simulated=cluster.simulated,
+        slot_kind=cluster.nodes[0].kind,
         policy=_policy(experiment, request),
         runs=tuple(runs),
         answer=tuple(each.table() for each in experiment.answer),

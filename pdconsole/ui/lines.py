@@ -67,11 +67,16 @@ def live_text(live: LiveLatency) -> str:
     )
 
 
-def result_text(result: ev.PointResult) -> str:
+def unit_of(state: State) -> str:
+    """What numbers are divided by: `slot` where a slot is not a GPU of its own."""
+    return "GPU" if state.opened is None or state.opened.slot_kind == "gpu" else "slot"
+
+
+def result_text(result: ev.PointResult, unit: str = "GPU") -> str:
     return (
         f"{result.completed} requests in {result.window_s:.1f} s, "
         f"{result.request_throughput:.2f} req/s, {result.total_token_throughput:,.0f} tok/s "
-        f"({result.tokens_per_s_per_gpu:,.0f} per GPU), "
+        f"({result.tokens_per_s_per_gpu:,.0f} per {unit}), "
         f"TTFT p50 {_ms(result.ttft_ms.get('p50'))} p99 {_ms(result.ttft_ms.get('p99'))} ms, "
         f"TPOT p50 {_ms(result.tpot_ms.get('p50'), 2)} ms"
     )
@@ -145,7 +150,7 @@ class EventLines:
             case ev.PointTick():
                 yield from self._tick(event, state)
             case ev.PointResult():
-                yield f"  {point_name(event.point)} done: {result_text(event)}"
+                yield f"  {point_name(event.point)} done: {result_text(event, unit_of(state))}"
                 for flag in event.flags:
                     yield f"  {point_name(event.point)}   flag {flag}"
             case _:

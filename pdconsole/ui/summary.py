@@ -10,13 +10,17 @@ import msgspec
 from pdconsole.journal import JournalError, SessionDir
 from pdconsole.model import events as ev
 from pdconsole.model.state import State
-from pdconsole.ui.lines import duration, layout_name, point_name
+from pdconsole.ui.lines import duration, layout_name, point_name, unit_of
 from pdconsole.ui.tables import table
 
 if TYPE_CHECKING:
     from pdconsole.results.answer import Answer
 
 WIDTH = 120
+_SLOTS = {
+    "gpu-share": "the slots are shares of one GPU: more of them are no more hardware",
+    "cpu": "the slots are CPU and share the cores of their node",
+}
 
 
 def session_summary(workspace: Path, state: State) -> dict[str, Any]:
@@ -58,12 +62,13 @@ def session_summary(workspace: Path, state: State) -> dict[str, Any]:
 def summary_text(workspace: Path, state: State) -> str:
     """For people: a row a point, what they say about the question, where everything lies."""
     rows = [
-        _row(layout_name(run.plan.layout), run.plan.mode, point.id, point.result)
+        _row(_name(state, run.plan), run.plan.mode, point.id, point.result)
         for run in state.runs
         for point in run.points
         if point.result is not None
     ]
     lines = [""]
+    unit = unit_of(state)
     if rows:
         lines.append(
             table(
@@ -73,7 +78,7 @@ def summary_text(workspace: Path, state: State) -> str:
                     ("point", "left"),
                     ("req/s", "right"),
                     ("tok/s", "right"),
-                    ("tok/s/GPU", "right"),
+                    (f"tok/s/{unit}", "right"),
                     ("TTFT p50", "right"),
                     ("p99 ms", "right"),
                     ("TPOT p50", "right"),
@@ -85,7 +90,9 @@ def summary_text(workspace: Path, state: State) -> str:
             )
         )
         lines.append("")
-        lines.append("tok/s are input and output tokens; the GPUs are those that got the load")
+        lines.append(f"tok/s are input and output tokens; the {unit}s are those that got the load")
+        if state.opened is not None and (note := _SLOTS.get(state.opened.slot_kind)):
+            lines.append(note)
     if answer := session_answer(workspace, state):
         lines += ["", answer.text(WIDTH), ""]
     said = f": {state.message}" if state.message else ""
@@ -120,6 +127,15 @@ def _result_dir(state: State, run_id: str) -> str:
     run = state.run(run_id)
     files = [p.result.file for p in run.points if p.result and p.result.file] if run else []
     return files[0].split("/")[0] if files else ""
+
+
+def _name(state: State, plan: ev.PlannedRun) -> str:
+    """The layout, with its placement and network where the session's runs differ in them."""
+    plans = [run.plan for run in state.runs]
+    parts = [layout_name(plan.layout)]
+    parts += [plan.strategy] if len({p.strategy for p in plans}) > 1 else []
+    parts += [plan.network] if len({p.network for p in plans}) > 1 else []
+    return " ".join(parts)
 
 
 def _row(layout: str, mode: str, point: str, r: ev.PointResult) -> tuple[str, ...]:

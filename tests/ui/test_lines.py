@@ -7,7 +7,7 @@ import pytest
 
 from pdconsole.model import events as ev
 from pdconsole.model.state import State, reduce
-from pdconsole.ui.lines import EventLines, duration, point_name, printable, result_text
+from pdconsole.ui.lines import EventLines, duration, point_name, printable, result_text, unit_of
 
 
 @pytest.mark.parametrize(
@@ -97,3 +97,12 @@ def test_only_checks_that_matter_are_lines() -> None:
         "check disk on a: warn, v; do this",
         "check disk on a: fail, v; do this",
     ]
+
+
+@pytest.mark.parametrize(("kind", "unit"), [("gpu", "GPU"), ("gpu-share", "slot"), ("cpu", "slot")])
+def test_numbers_are_per_gpu_only_where_a_slot_is_one(kind: str, unit: str) -> None:
+    opened = ev.SessionOpened(
+        session="s", experiment="e", cluster="c", model="m", simulated=False, runs=(),
+        slot_kind=kind,
+    )  # fmt: skip
+    assert unit_of(reduce(State(), opened)) == unit
