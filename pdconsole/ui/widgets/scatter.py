@@ -116,7 +116,7 @@ class Scatter(Widget):
         width, height = self.size.width, self.size.height
         chart = self.chart
         self._places = {}
-        legend = self._legend(width)[: max(0, min(height // 2 - 1, height - 3 - LEAST_ROWS))]
+        legend = self._legend(width)[: max(0, min(height // 2 - 1, height - 2 - LEAST_ROWS))]
         rows = height - len(legend) - 2
         points = [p for s in chart.series for p in s.points]
         if not points or rows < 3 or width < LEFT + 20:
