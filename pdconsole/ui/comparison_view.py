@@ -12,7 +12,7 @@ from pdconsole.results.audit import AuditReport, audit_rows
 from pdconsole.results.comparison import Comparison
 from pdconsole.results.frontier_text import frontier_lines, slo_lines
 from pdconsole.results.letters import letters_of
-from pdconsole.results.panel import Panel, Setting, label_of
+from pdconsole.results.panel import Panel, Placed, Setting, label_of
 from pdconsole.results.point_row import PointRow
 from pdconsole.results.regime_table import TITLES, certainty_lines, regime_lines
 from pdconsole.results.strip_chart import strip_legend, strip_lines
@@ -34,7 +34,12 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
 
     comparison: Comparison = Comparison(())
     standings: dict[str, Standing] = {}  # by key
+    charts: tuple[ScatterChart, ...] = ()  # one a panel
     audit: AuditReport = AuditReport((), (), 0, ())
+
+    def chart(self, panel: Panel | None) -> ScatterChart:
+        pairs = zip(self.comparison.panels, self.charts, strict=True)
+        return next((chart for each, chart in pairs if each is panel), ScatterChart())
 
     def panel(self, setting: Setting | None) -> Panel | None:
         """That of the setting, else the first."""
@@ -55,7 +60,12 @@ def compared(comparison: Comparison, audited: Sequence[PointRow]) -> Compared:
                 is_best=(row.file, row.point) in panel.best_keys,
                 doubts=tuple(panel.doubts(row)),
             )
-    return Compared(comparison=comparison, standings=standings, audit=audit_rows(audited))
+    return Compared(
+        comparison=comparison,
+        standings=standings,
+        charts=tuple(map(scatter_of, comparison.panels)),
+        audit=audit_rows(audited),
+    )
 
 
 # --- the chart ---
@@ -66,25 +76,27 @@ def scatter_of(panel: Panel) -> ScatterChart:
     axes = panel.axes
     unit, letters = axes.throughput.unit(panel.setting.slot), letters_of(panel.labels)
     best = {id(point) for point in panel.best}
+    runs: dict[tuple[str, str, str], list[Placed]] = {}
+    for point in panel.points:
+        runs.setdefault((point.label, point.row.directory, point.row.kind), []).append(point)
+    numbers = {label: number for number, label in enumerate(letters)}
     series = []
-    for number, (label, letter) in enumerate(letters.items()):
-        points = sorted(panel.of(label), key=lambda p: (p.row.directory, p.row.kind))
-        for _, group in groupby(points, key=lambda p: (p.row.directory, p.row.kind)):
-            run = sorted(group, key=lambda p: p.row.value or 0.0)
-            drawn = tuple(
-                ScatterPoint(
-                    key=key_of(p.row),
-                    x=p.latency,
-                    y=p.throughput,
-                    hollow=bool(panel.doubts(p.row)),
-                    best=id(p) in best,
-                    faint=axes.slo is not None and axes.slo.met_by(p.row) is False,
-                )
-                for p in run
+    for (label, _, _), points in sorted(runs.items(), key=lambda run: numbers[run[0][0]]):
+        run = sorted(points, key=lambda p: p.row.value or 0.0)
+        drawn = tuple(
+            ScatterPoint(
+                key=key_of(p.row),
+                x=p.latency,
+                y=p.throughput,
+                hollow=bool(panel.doubts(p.row)),
+                best=id(p) in best,
+                faint=axes.slo is not None and axes.slo.met_by(p.row) is False,
             )
-            divisors = {axes.throughput.shown_divisor(p.row, panel.setting.slot): None for p in run}
-            name = " ".join([label, *divisors]).strip()
-            series.append(ScatterSeries(letter, name, number, drawn))
+            for p in run
+        )
+        divisors = {axes.throughput.shown_divisor(p.row, panel.setting.slot): None for p in run}
+        name = " ".join([label, *divisors]).strip()
+        series.append(ScatterSeries(letters[label], name, numbers[label], drawn))
     limit = axes.slo.limit_on(axes.latency) if axes.slo else None
     return ScatterChart(
         series=tuple(series),
@@ -124,14 +136,14 @@ def strip(panel: Panel, width: int) -> list[Line]:
     return [_coloured(panel, line) for line in strip_lines(panel, "latency", width)]
 
 
-def regime_view(panel: Panel, heading: str, width: int) -> list[Line]:
+def regime_view(panel: Panel, width: int) -> list[Line]:
     """Strips, tables, what the words mean, the frontier and the promise."""
-    lines: list[Line] = [[Piece(f" {heading}", "accent", bold=True)]]
+    lines: list[Line] = []
     if len(panel.labels) < 2:
-        lines += _plain(["", " One layout: a second one is needed to say which wins where."])
+        lines += _plain([" One layout: a second one is needed to say which wins where."])
     for axis, title in TITLES.items():
         if table := regime_lines(panel, axis, width - 2):
-            lines += [[], [Piece(f" {title}", "accent")]]
+            lines += [*([[]] if lines else []), [Piece(f" {title}", "accent")]]
             drawn = strip_lines(panel, axis, width - 2)
             lines += [_coloured(panel, line) for line in drawn]
             lines += [[Piece(f" {table[0]}", "muted")], *_plain([f" {row}" for row in table[1:]])]
@@ -189,16 +201,14 @@ def _plain(lines: Sequence[str]) -> list[Line]:
 # --- side by side ---
 
 
-def side_by_side(panel: Panel, heading: str, width: int) -> list[Line]:
+def side_by_side(panel: Panel, width: int) -> list[Line]:
     """Load by load: a column a run, and how far it is from the first one."""
-    lines: list[Line] = [[Piece(f" {heading}", "accent", bold=True)]]
     runs = _runs(panel)
-    if not runs:
-        return lines + _plain(["", f" {nothing_drawn(panel)}"])
+    lines: list[Line] = []
     room = max(1, (width - _LOAD - 1) // _COLUMN - 1)
     blocks = [runs[i : i + room] for i in range(1, len(runs), room)] or [[]]
     for block in blocks:
-        lines += [[], *_block(panel, [runs[0], *block])]
+        lines += [*([[]] if lines else []), *_block(panel, [runs[0], *block])]
     if len(runs) > 1:
         lines += [[], [Piece(" %: against the first column, at the same load", "muted")]]
     return lines

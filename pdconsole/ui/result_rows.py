@@ -152,13 +152,13 @@ def about_point(entry: ResultEntry, axes: Axes, workspace: Path, most: int = 3) 
         f"{counted(row.completed, 'request')} in {row.duration_s:.1f} s",
         divisor,
         row.gpu_model,
-        row.source,
         _interval(row, axes),
     ]
     lines = [" · ".join(f for f in facts if f)]
     flags = [f"flag {name}" + (f": {why}" if why else "") for name, why in row.flags.items()]
     lines += flags[:most] + [f"and {len(flags) - most} more flags"] * (len(flags) > most)
-    lines.append(row.file.removeprefix(f"{workspace}/"))
+    source = "" if row.source == "pdconsole" else f" · {row.source}"
+    lines.append(row.file.removeprefix(f"{workspace}/") + source)
     return "\n".join(printable(line) for line in lines)
 
 

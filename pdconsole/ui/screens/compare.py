@@ -33,7 +33,6 @@ from pdconsole.ui.comparison_view import (
     compared,
     promise,
     regime_view,
-    scatter_of,
     side_by_side,
     strip,
 )
@@ -50,7 +49,7 @@ from pdconsole.ui.result_rows import (
 from pdconsole.ui.screens.compare_axes import AXES_ACTIONS, AxesScreen
 from pdconsole.ui.session_source import SessionHistory
 from pdconsole.ui.widgets.filter_box import FilterBox
-from pdconsole.ui.widgets.frame_lines import FrameLine, Piece, spread
+from pdconsole.ui.widgets.frame_lines import FrameLine, Piece
 from pdconsole.ui.widgets.row_table import RowTable, sorted_rows
 from pdconsole.ui.widgets.scatter import Scatter, ScatterChart
 from pdconsole.ui.widgets.text_pane import TextPane
@@ -119,7 +118,7 @@ class CompareScreen(AxesScreen):
             with Vertical(id="views"):
                 yield FrameLine(id="view-names")
                 yield Scatter(id="scatter")
-                strip_pane = TextPane(id="strip")
+                strip_pane = TextPane(id="regime-strip")
                 strip_pane.can_focus = False
                 yield strip_pane
                 yield TextPane(id="words")
@@ -196,6 +195,7 @@ class CompareScreen(AxesScreen):
     def _show_compared(self, done: Compared) -> None:
         self._busy = False
         self._compared = done
+        self._panel = None  # what is shown is of another comparison
         if self._waiting:
             self._waiting = False
             self._wanted = None
@@ -233,7 +233,6 @@ class CompareScreen(AxesScreen):
         table.mark(self._marked)
         table.show_rows(rows)
         table.show_order(column, descending)
-        self._panel = None
         self._show_point()
         self._say_about()
 
@@ -265,8 +264,8 @@ class CompareScreen(AxesScreen):
     def _show_panel(self) -> None:
         panel, done = self._panel, self._compared
         heading = done.comparison.heading(panel) if panel else ""
-        self._chart = scatter_of(panel) if panel else ScatterChart()
-        strip_pane = self.query_one("#strip", TextPane)
+        self._chart = done.chart(panel)
+        strip_pane = self.query_one("#regime-strip", TextPane)
         strip_pane.show(panel, partial(strip, panel) if panel else _nothing)
         strip_pane.set_class(not strip_pane.text, "-nothing")
         line = promise(panel) if panel else []
@@ -274,11 +273,13 @@ class CompareScreen(AxesScreen):
         promised.display = bool(line)
         promised.say(line)
         words = self.query_one("#words", TextPane)
-        if self._view == "audit":
+        if self._view == "chart":
+            words.show(self._view, _nothing)
+        elif self._view == "audit":
             words.show((self._view, len(done.audit.directories)), partial(audit_view, done.audit))
         elif panel is not None:
             write = regime_view if self._view == "regimes" else side_by_side
-            words.show((self._view, panel.setting), partial(write, panel, heading))
+            words.show((self._view, panel.setting), partial(write, panel))
         else:
             words.show(self._view, _nothing)
         self._say_views(heading)
@@ -301,10 +302,9 @@ class CompareScreen(AxesScreen):
             group = [
                 Piece(f"{number} of {counted(len(panels), 'group')}: ", "warn", "screen.group")
             ]
-        right = [*group, Piece(f"{heading} ", "muted")]
+        about = [Piece("   "), *group, Piece(heading, "muted")]
         line = self.query_one("#view-names", FrameLine)
-        width = line.size.width or self.size.width
-        line.say(spread(pieces, right, width) if self._view != "audit" else pieces)
+        line.say(pieces if self._view == "audit" else [*pieces, *about])
 
     @property
     def _found(self) -> str:
@@ -438,7 +438,7 @@ class CompareScreen(AxesScreen):
     def _show_view(self) -> None:
         is_chart = self._view == "chart"
         self.query_one(Scatter).display = is_chart
-        self.query_one("#strip").display = is_chart
+        self.query_one("#regime-strip").display = is_chart
         self.query_one("#words").display = not is_chart
         self.query_one("#promise").display = False
         self._focus_what_is_there()
