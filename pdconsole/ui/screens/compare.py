@@ -17,6 +17,7 @@ from pdconsole.results.axes import Axes
 from pdconsole.results.comparison import Comparison
 from pdconsole.results.panel import Panel, setting_of
 from pdconsole.results.point_row import PointRow
+from pdconsole.results.table import unit_of
 from pdconsole.ui.actions import Action
 from pdconsole.ui.comparison_file import (
     FORMS,
@@ -243,8 +244,7 @@ class CompareScreen(AxesScreen):
 
     @property
     def _slot(self) -> str:
-        panels = self._compared.comparison.panels
-        return panels[0].setting.slot if panels else "GPU"
+        return unit_of([entry.row for entry in self._listed])
 
     def _show_point(self) -> None:
         """The point under the cursor, and the group that it is in."""

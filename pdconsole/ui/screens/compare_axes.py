@@ -62,7 +62,7 @@ class AxesScreen(ConsoleScreen):
         axes = self.axes
         per = {"gpu": f"per {slot}", "node": "per node", "deployment": "whole deployment"}
         parts = (
-            (THROUGHPUT, axes.throughput.unit(slot).partition("/GPU")[0].partition("/node")[0]),
+            (THROUGHPUT, msgspec.structs.replace(axes.throughput, per="deployment").unit()),
             (PER, per[axes.throughput.per]),
             (LATENCY, axes.latency.title),
             (SLO, f"SLO {axes.slo}" if axes.slo else "no SLO"),
