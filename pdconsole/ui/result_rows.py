@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -25,12 +24,14 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ResultEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """A point and what it is found by."""
+    """A point, what it is found by, and the cells that are the same on all axes."""
 
     key: str
     row: PointRow
+    directory: str
     layout: str
     words: str
+    cells: dict[str, Cell]
 
     def has(self, word: str) -> bool:
         return word in self.words
@@ -39,8 +40,14 @@ class ResultEntry(msgspec.Struct, frozen=True, kw_only=True):
 def entry_of(row: PointRow) -> ResultEntry:
     layout = _layout(row)
     parts = (layout, row.layout, row.network, row.placement, row.workload, row.point)
-    words = " ".join((*parts, row.model, *row.flags, Path(row.directory).name)).casefold()
-    return ResultEntry(key=key_of(row), row=row, layout=layout, words=words)
+    return ResultEntry(
+        key=key_of(row),
+        row=row,
+        directory=row.directory,
+        layout=layout,
+        words=" ".join((*parts, row.model, *row.flags, Path(row.directory).name)).casefold(),
+        cells=_cells(row, layout),
+    )
 
 
 def key_of(row: PointRow) -> str:
@@ -77,30 +84,34 @@ def columns_of(axes: Axes, slot: str = "GPU") -> tuple[Column, ...]:
 def table_row(
     entry: ResultEntry, axes: Axes, columns: tuple[Column, ...], standing: Standing
 ) -> Row:
-    row = entry.row
+    cells = entry.cells | {
+        "best": _best(entry.row, axes, standing),
+        "throughput": _throughput(entry.row, axes),
+        "latency": _number(axes.latency.value(entry.row), 1),
+    }
+    return Row(entry.key, tuple([cells[column.key] for column in columns]))
+
+
+def _cells(row: PointRow, layout: str) -> dict[str, Cell]:
     marks = ["SIM"] if row.simulated else []
     if row.slot_kind != "gpu":
         marks.append(row.slot_kind)
     flags = ", ".join([*marks, *row.flags])
-    cells: Mapping[str, Cell] = {
-        "layout": Cell(entry.layout),
+    return {
+        "layout": Cell(layout),
         "workload": Cell(row.workload, "muted"),
         "network": Cell(row.network or "-", "muted"),
         "placement": Cell(row.placement or "-", "muted"),
         "point": Cell(row.point, sort=row.value),
-        "best": _best(row, axes, standing),
         "requests": _number(row.request_throughput, 2),
         "output": _number(row.output_throughput, 0),
-        "throughput": _throughput(row, axes),
         "ttft-p50": _number(row.ttft_p50_ms, 0),
         "ttft-p99": _number(row.ttft_p99_ms, 0),
         "tpot-p50": _number(row.tpot_p50_ms, 2),
         "tpot-p99": _number(row.tpot_p99_ms, 2),
         "e2el-p50": _number(row.e2el_p50_ms, 0),
-        "latency": _number(axes.latency.value(row), 1),
         "flags": Cell(flags, "warn" if row.flags else "simulated"),
     }
-    return Row(entry.key, tuple(cells[column.key] for column in columns))
 
 
 def _best(row: PointRow, axes: Axes, standing: Standing) -> Cell:
@@ -112,8 +123,8 @@ def _best(row: PointRow, axes: Axes, standing: Standing) -> Cell:
         text += {True: "✓", False: "✗", None: "?"}[kept]
         role = {True: "ok", False: "muted", None: "unknown"}[kept]
     # Those that keep the promise first, the frontier first among them.
-    order = (kept is not True, not standing.is_best, bool(standing.doubts))
-    return Cell(text, role, sort=float(sum(bit << i for i, bit in enumerate(reversed(order)))))
+    order = 4 * (kept is not True) + 2 * (not standing.is_best) + bool(standing.doubts)
+    return Cell(text, role, sort=float(order))
 
 
 def _throughput(row: PointRow, axes: Axes) -> Cell:

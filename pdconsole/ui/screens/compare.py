@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -16,7 +17,6 @@ from pdconsole.results import ResultError, compare
 from pdconsole.results.axes import Axes
 from pdconsole.results.comparison import Comparison
 from pdconsole.results.panel import Panel, setting_of
-from pdconsole.results.point_row import PointRow
 from pdconsole.results.table import unit_of
 from pdconsole.ui.actions import Action
 from pdconsole.ui.comparison_file import (
@@ -171,23 +171,25 @@ class CompareScreen(AxesScreen):
             self._waiting = True
             return
         self._busy = True
-        runs = {entry.row.directory for entry in drawn}
-        audited = [entry.row for entry in self._entries if entry.row.directory in runs]
-        names = tuple(Path(run).name for run in runs)
-        notes = self._read.notes if self._read else ()
-        self._work(
-            Comparison(
-                tuple(entry.row for entry in drawn),
-                notes=tuple(note for note in notes if note.startswith(names)),
-                axes=wanted[1],
-            ),
-            audited,
-        )
+        self._work(drawn, self._entries, wanted[1], self._read.notes if self._read else ())
 
     @work(thread=True, group="comparing")
-    def _work(self, comparison: Comparison, audited: list[PointRow]) -> None:
+    def _work(
+        self,
+        drawn: Sequence[ResultEntry],
+        entries: Sequence[ResultEntry],
+        axes: Axes,
+        notes: Sequence[str],
+    ) -> None:
+        runs = {entry.directory for entry in drawn}
+        names = tuple(Path(run).name for run in runs)
+        comparison = Comparison(
+            tuple(entry.row for entry in drawn),
+            notes=tuple(note for note in notes if note.startswith(names)),
+            axes=axes,
+        )
         try:
-            done = compared(comparison, audited)
+            done = compared(comparison, [e.row for e in entries if e.directory in runs])
         except (ResultError, OSError) as e:
             self.app.call_from_thread(self.console.say, str(e), "error")
             done = Compared()
@@ -210,9 +212,9 @@ class CompareScreen(AxesScreen):
     def _lay_out(self) -> None:
         if self._read is None:
             return
-        self._compare()
         word = self._word.casefold()
         self._listed = tuple(entry for entry in self._entries if entry.has(word))
+        self._compare()
         table, axes, done = self.query_one(RowTable), self.axes, self._compared
         columns = columns_of(axes, self._slot)
         # On other axes other points are best.
@@ -237,10 +239,8 @@ class CompareScreen(AxesScreen):
         self._show_point()
         self._say_about()
 
-    def _drawn(self) -> list[ResultEntry]:
-        word = self._word.casefold()
-        listed = [entry for entry in self._entries if entry.has(word)]
-        return [entry for entry in listed if entry.key in self._marked] or listed
+    def _drawn(self) -> Sequence[ResultEntry]:
+        return [entry for entry in self._listed if entry.key in self._marked] or self._listed
 
     @property
     def _slot(self) -> str:
@@ -318,7 +318,7 @@ class CompareScreen(AxesScreen):
         pieces = [
             Piece(f" {counted(len(listed), 'point')}", "text"),
             Piece(f" of {len(rows)}" if len(listed) != len(rows) else "", "muted"),
-            Piece(f"  {counted(len({e.row.directory for e in listed}), 'run')}", "muted"),
+            Piece(f"  {counted(len({e.directory for e in listed}), 'run')}", "muted"),
         ]
         if self._marked:
             pieces.append(Piece(f"  {len(self._marked)} marked", "accent"))
@@ -360,8 +360,7 @@ class CompareScreen(AxesScreen):
     def action_mark(self) -> None:
         if (entry := self.current) is None:
             return
-        directory = entry.row.directory
-        run = {each.key for each in self._entries if each.row.directory == directory}
+        run = {each.key for each in self._entries if each.directory == entry.directory}
         self._marked = self._marked - run if run <= self._marked else self._marked | run
         self._lay_out()
 
