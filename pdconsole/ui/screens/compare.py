@@ -173,7 +173,8 @@ class CompareScreen(AxesScreen):
         self._busy = True
         self._work(drawn, self._entries, wanted[1], self._read.notes if self._read else ())
 
-    @work(thread=True, group="comparing")
+    # Without a description Textual would write out all points as one.
+    @work(thread=True, group="comparing", description="compares")
     def _work(
         self,
         drawn: Sequence[ResultEntry],
@@ -492,7 +493,7 @@ class CompareScreen(AxesScreen):
         self.console.say(f"writing {path}")
         self.write_file(comparison, path)
 
-    @work(thread=True, group="export")
+    @work(thread=True, group="export", description="exports")
     def write_file(self, comparison: Comparison, path: Path) -> None:
         try:
             write_comparison(comparison, path)

@@ -87,6 +87,7 @@ class Scatter(Widget):
         self.chart = ScatterChart()
         self._current = ""
         self._drawn: tuple[tuple[object, ...], list[Strip]] | None = None
+        self._styles: dict[tuple[str, bool, bool], Style] = {}  # of the theme that is drawn in
         self._places: dict[tuple[int, int], str] = {}  # cells of the widget -> key
 
     def show(self, chart: ScatterChart, *, current: str = "") -> None:
@@ -105,17 +106,20 @@ class Scatter(Widget):
     # --- drawing ---
 
     def _style(self, role: str, *, bold: bool = False, reverse: bool = False) -> Style:
-        return Style(
-            color=colour(self.app, role),
-            bgcolor=self.app.theme_variables["surface"],
-            bold=bold or None,
-            reverse=reverse or None,
-        )
+        key = (role, bold, reverse)
+        if key not in self._styles:
+            self._styles[key] = Style(
+                color=colour(self.app, role),
+                bgcolor=self.app.theme_variables["surface"],
+                bold=bold or None,
+                reverse=reverse or None,
+            )
+        return self._styles[key]
 
     def _draw(self) -> list[Strip]:
         width, height = self.size.width, self.size.height
         chart = self.chart
-        self._places = {}
+        self._places, self._styles = {}, {}
         legend = self._legend(width)[: max(0, min(height // 2 - 1, height - 2 - LEAST_ROWS))]
         rows = height - len(legend) - 2
         points = [p for s in chart.series for p in s.points]
