@@ -268,7 +268,7 @@ def _against(value: float | None, base: float | None, digits: int) -> str:
     if value is None:
         return "?"
     text = f"{value:,.{digits}f}"
-    return f"{text} {100 * (value / base - 1):+.0f}%" if base else text
+    return f"{text} {round(100 * (value / base - 1)):+d}%" if base else text
 
 
 def _pair(one: str, two: str) -> str:
