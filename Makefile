@@ -26,6 +26,7 @@ bench:   ## speed, side by side with its limits and peers
 	.venv/bin/python benchmarks/console_live.py
 	.venv/bin/python benchmarks/console_keys.py
 	.venv/bin/python benchmarks/grid_keys.py
+	.venv/bin/python benchmarks/compare_keys.py
 
 bench-replay:  ## opening and seeking in 5 M events: three minutes, 2 GB of disk
 	.venv/bin/python benchmarks/replay.py

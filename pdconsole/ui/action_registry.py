@@ -11,7 +11,8 @@ from pdconsole.ui.app_actions import APP_ACTIONS
 from pdconsole.ui.screen_list import SCREENS
 
 _WIDGETS = "pdconsole.ui.widgets"
-PARTS = tuple(f"{_WIDGETS}.{name}" for name in ("row_table", "log_view", "chart", "gpu_grid"))
+_NAMES = ("row_table", "log_view", "chart", "gpu_grid", "text_pane")
+PARTS = tuple(f"{_WIDGETS}.{name}" for name in _NAMES)
 
 
 def every_action() -> tuple[Action, ...]:

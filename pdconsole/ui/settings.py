@@ -32,6 +32,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mouse: bool = True
     charts: tuple[str, ...] = ()  # that the Live screen shows; none: all of them
     refresh_hz: Annotated[float, msgspec.Meta(ge=0.2, le=10.0)] = 2.0
+    compare: dict[str, str] = {}  # axes and promise of the Compare screen, as `compare` takes them
     chosen: dict[str, str] = {}  # the last cluster, model, workload, network of the Grid screen
 
     def uses_ascii(self, environment: Mapping[str, str]) -> bool:

@@ -15,12 +15,10 @@ from pdconsole.journal import SessionDir
 from pdconsole.model.request import Call, Reply
 from pdconsole.ui import runner_calls
 from pdconsole.ui.screens.checks import ChecksScreen
-from pdconsole.ui.screens.compare import CompareScreen
 from pdconsole.ui.screens.logs import LogsScreen
 from pdconsole.ui.screens.sessions import SessionsScreen
 from pdconsole.ui.widgets.log_view import LogView
 from pdconsole.ui.widgets.row_table import RowTable
-from pdconsole.ui.widgets.scatter import Scatter
 
 FIRST = "20270115T080000Z"
 
@@ -358,60 +356,6 @@ async def test_checks_are_those_of_the_second_shown(workspace: Path) -> None:
         case.app.replay.pause()
         await case.press("7")
         assert len(case.app.screen.query_one(RowTable).rows) in (0, 4)
-
-
-# --- compare ---
-
-
-async def test_compare_sorts_filters_marks_and_draws(workspace: Path) -> None:
-    async with opened_console(workspace) as case:
-        await case.press("5")
-        screen = case.app.screen
-        assert isinstance(screen, CompareScreen)
-        table, scatter = screen.query_one(RowTable), screen.query_one(Scatter)
-        assert len(table.rows) == 4
-        assert "4xTP2" in case.text
-        assert "1P-TP2 + 2D-TP2" in case.text
-        assert "median TPOT" in case.text
-        await case.press("x")
-        assert "median TTFT" in case.text
-        await case.press("space")
-        assert len(screen._marked) == 2
-        assert len(scatter._series) == 1
-        await case.press("M")
-        assert len(screen._marked) == 1
-        await case.press("u")
-        assert len(scatter._series) == 2
-        await case.press("slash", *"tp2 +", "enter")
-        assert len(table.rows) == 2
-        await case.press("slash", "escape")
-        for _ in range(8):
-            await case.press("o")
-        speeds = [row.cells[7].sort for row in table.rows]
-        assert speeds == sorted(speeds)
-        await case.press("O")
-        assert [row.cells[7].sort for row in table.rows] == speeds[::-1]
-        await case.press("y")
-        assert "tok/s/GPU" in case.app.clipboard
-
-
-async def test_the_chart_can_have_the_whole_screen(workspace: Path) -> None:
-    async with opened_console(workspace, size=(80, 24)) as case:
-        await case.press("5", "c")
-        assert not case.app.screen.query_one(RowTable).display
-        await case.press("c")
-        assert not case.app.screen.query_one(Scatter).display
-        await case.press("c")
-        assert case.app.screen.query_one(Scatter).display
-
-
-async def test_files_that_are_no_results_are_named(workspace: Path) -> None:
-    bad = workspace / "bm_results" / "gptoss_itl5000_otl250_mixed_pack-cuda-ipc_4xtp2"
-    async with opened_console(workspace) as case:
-        await case.press("5")
-        (bad / "conc16.json").write_text("{")
-        await case.press("R")
-        assert "conc16.json" in "".join(case.text.split())
 
 
 async def test_a_session_that_cannot_be_read_is_a_sentence(workspace: Path) -> None:

@@ -256,6 +256,12 @@ OVER = {
     "networks": ("grid", "N"),
     "charts": ("live", "c"),
     "go_to": ("live", "t"),
+    "regimes": ("compare", "v"),
+    "audit": ("compare", "v", "v"),
+    "side_by_side": ("compare", "V"),
+    "slo": ("compare", "s", *"tpot<=x"),
+    "export": ("compare", "e"),
+    "within_slo": ("compare", "s", *"ttft<=300", "enter", "x", "escape"),
     "commands": ("logs", "ctrl+p"),
     "help": ("checks", "question_mark"),
 }

@@ -34,7 +34,7 @@ def test_open_walk_the_screens_and_quit(tmux: Tmux, tmp_path: Path) -> None:
     tmux.press("7")
     tmux.wait_for("✗ fail 1", "start chrony")
     tmux.press("5")
-    tmux.wait_for("tok/s/GPU against median TPOT", "1P-TP2 + 2D-TP2")
+    tmux.wait_for("tok/s/GPU ↑ against median TPOT", "1P-TP2 + 2D-TP2")
     tmux.press("?")
     tmux.wait_for("Help", "esc closes")
     tmux.press("Escape")

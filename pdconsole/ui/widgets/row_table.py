@@ -160,6 +160,12 @@ class RowTable(ScrollView, can_focus=True):
         if self.current_key != at:
             self.post_message(self.Moved(self, self.current_key))
 
+    def show_columns(self, columns: Sequence[Column]) -> None:
+        """Other columns; rows that fit them are to follow at once."""
+        if tuple(columns) != self.columns:
+            self.columns = tuple(columns)
+            self.refresh()
+
     def mark(self, keys: frozenset[str]) -> None:
         if keys != self.marked:
             self.marked = keys

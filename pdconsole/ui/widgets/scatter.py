@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import pairwise
-from string import ascii_uppercase
 
 import msgspec
 from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
+from textual import events
+from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -19,52 +20,84 @@ from pdconsole.ui.widgets.chart_scale import TICK_CELLS, Scale, value_scale
 
 LEFT = TICK_CELLS + 1  # labels of the y axis, and the axis
 SERIES_COLOURS = 6
+LEAST_ROWS = 4  # of the plane, before the legend is shortened
+NEAR = 6  # cells that a click may be beside a point
 
 
 class ScatterPoint(msgspec.Struct, frozen=True):
+    """`hollow` are those that are doubted, `faint` those that keep no promise."""
+
     key: str
     x: float
     y: float
+    hollow: bool = False
+    best: bool = False
+    faint: bool = False
 
 
 class ScatterSeries(msgspec.Struct, frozen=True):
+    """Points that are joined. Series of one letter have one colour, and one line in the legend."""
+
+    letter: str
     label: str
+    number: int
     points: tuple[ScatterPoint, ...]
 
 
-def letter(number: int) -> str:
-    return ascii_uppercase[number % len(ascii_uppercase)]
+class ScatterChart(msgspec.Struct, frozen=True, kw_only=True):
+    """`limit` is a value of x that must not be passed; `notes` stand below the legend."""
+
+    series: tuple[ScatterSeries, ...] = ()
+    frontier: tuple[tuple[float, float], ...] = ()
+    limit: float | None = None
+    y_title: str = ""
+    x_title: str = ""
+    notes: tuple[str, ...] = ()
+    empty: str = ""
+
+
+def series_role(number: int) -> str:
+    return f"series-{number % SERIES_COLOURS + 1}"
 
 
 class Scatter(Widget):
-    """Heading, plane, and a legend as long as it needs, at most half of the height."""
+    """A plane, and a legend as long as it needs, at most half of the height.
+
+    A click picks the nearest point. A point on the frontier has `*` behind its letter, a doubted
+    one `○` before it.
+    """
 
     DEFAULT_CSS = "Scatter { background: $surface; }"
     ALLOW_SELECT = False
 
+    class Picked(Message):
+        """A point was clicked."""
+
+        def __init__(self, scatter: Scatter, key: str) -> None:
+            super().__init__()
+            self.scatter = scatter
+            self.key = key
+
+        @property
+        def control(self) -> Scatter:
+            return self.scatter
+
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
-        self.heading = ""
-        self.x_title = ""
-        self.empty = ""
-        self._series: tuple[ScatterSeries, ...] = ()
+        self.chart = ScatterChart()
         self._current = ""
         self._drawn: tuple[tuple[object, ...], list[Strip]] | None = None
+        self._styles: dict[tuple[str, bool, bool], Style] = {}  # of the theme that is drawn in
+        self._places: dict[tuple[int, int], str] = {}  # cells of the widget -> key
 
-    def show(
-        self, series: Sequence[ScatterSeries], *, heading: str, x_title: str, current: str = ""
-    ) -> None:
+    def show(self, chart: ScatterChart, *, current: str = "") -> None:
         """`current` is the key of the point under the cursor; it is drawn reversed."""
-        fresh = (tuple(series), heading, x_title, current)
-        if fresh != (self._series, self.heading, self.x_title, self._current):
-            self._series, self.heading, self.x_title, self._current = fresh
+        if (chart, current) != (self.chart, self._current):
+            self.chart, self._current = chart, current
             self.refresh()
 
     def render_line(self, y: int) -> Strip:
-        key = (
-            *(self._series, self.heading, self.x_title, self._current, self.empty),
-            *(self.size, self.app.theme),
-        )
+        key = (self.chart, self._current, *self.size, self.app.theme)
         if self._drawn is None or self._drawn[0] != key:
             self._drawn = (key, self._draw())
         lines = self._drawn[1]
@@ -73,38 +106,37 @@ class Scatter(Widget):
     # --- drawing ---
 
     def _style(self, role: str, *, bold: bool = False, reverse: bool = False) -> Style:
-        return Style(
-            color=colour(self.app, role),
-            bgcolor=self.app.theme_variables["surface"],
-            bold=bold or None,
-            reverse=reverse or None,
-        )
-
-    def _role(self, number: int) -> str:
-        return f"series-{number % SERIES_COLOURS + 1}"
+        key = (role, bold, reverse)
+        if key not in self._styles:
+            self._styles[key] = Style(
+                color=colour(self.app, role),
+                bgcolor=self.app.theme_variables["surface"],
+                bold=bold or None,
+                reverse=reverse or None,
+            )
+        return self._styles[key]
 
     def _draw(self) -> list[Strip]:
         width, height = self.size.width, self.size.height
-        legend = self._legend(width)[: max(0, height // 2 - 1)]
-        rows = height - len(legend) - 3
-        points = [p for s in self._series for p in s.points]
-        heading = self._text(f" {self.heading}", "accent", width)
+        chart = self.chart
+        self._places, self._styles = {}, {}
+        legend = self._legend(width)[: max(0, min(height // 2 - 1, height - 2 - LEAST_ROWS))]
+        rows = height - len(legend) - 2
+        points = [p for s in chart.series for p in s.points]
         if not points or rows < 3 or width < LEFT + 20:
-            return [
-                heading,
-                self._text("", "text", width),
-                self._text(f"  {self.empty}", "muted", width),
-            ]
+            return [self._text("", "text", width), self._text(f"  {chart.empty}", "muted", width)]
         across = width - LEFT - 2
         xs = value_scale(
             min(p.x for p in points), max(p.x for p in points), (None, None), across // 4
         )
         ys = value_scale(min(p.y for p in points), max(p.y for p in points), (None, None), rows)
-        plane = [[(" ", self._style("text"))] * across for _ in range(rows)]
-        self._put_series(plane, xs, ys)
-        lines = [heading]
+        plane = _Plane(across, rows, xs, ys, (" ", self._style("text")))
+        self._put_limit(plane)
+        self._put_lines(plane)
+        self._put_points(plane)
+        lines = []
         labels = dict(self._y_labels(ys, rows))
-        for y, cells in enumerate(plane):
+        for y, cells in enumerate(plane.cells):
             label = labels.get(y, "").rjust(TICK_CELLS)
             segments = [Segment(label, self._style("muted")), Segment("│", self._style("muted"))]
             segments += [Segment(text, style) for text, style in cells]
@@ -116,27 +148,56 @@ class Scatter(Widget):
         style = self._style(role)
         return Strip([Segment(set_cell_size(text, width), style)], width)
 
-    def _put_series(self, plane: list[list[tuple[str, Style]]], xs: Scale, ys: Scale) -> None:
-        rows, across = len(plane), len(plane[0])
+    def _put_limit(self, plane: _Plane) -> None:
+        limit = self.chart.limit
+        if limit is None or not plane.xs.low <= limit <= plane.xs.high:
+            return
+        x, _ = plane.place(limit, plane.ys.low)
+        for y in range(plane.rows):
+            plane.cells[y][x] = ("┊", self._style("warn"))
 
-        def place(point: ScatterPoint) -> tuple[int, int]:
-            x = round((point.x - xs.low) / (xs.high - xs.low) * (across - 1))
-            y = round((ys.high - point.y) / (ys.high - ys.low) * (rows - 1))
-            return x, y
-
-        for number, series in enumerate(self._series):
-            places = [place(p) for p in series.points]
-            style = self._style(self._role(number))
+    def _put_lines(self, plane: _Plane) -> None:
+        """The frontier lies above the lines of the series."""
+        for a, b in pairwise(self.chart.frontier):
+            for x, y in _between(plane.place(*a), plane.place(*b)):
+                plane.cells[y][x] = ("▪", self._style("muted"))
+        for series in self.chart.series:
+            style = self._style(series_role(series.number))
+            places = [plane.place(p.x, p.y) for p in series.points]
             for a, b in pairwise(places):
                 for x, y in _between(a, b):
-                    if plane[y][x][0] == " ":
-                        plane[y][x] = ("·", style)
-        for number, series in enumerate(self._series):
-            for point in series.points:
-                x, y = place(point)
-                here = point.key == self._current
-                style = self._style(self._role(number), bold=True, reverse=here)
-                plane[y][x] = (letter(number), style)
+                    if plane.cells[y][x][0] in " ┊":
+                        plane.cells[y][x] = ("·", style)
+
+    def _put_points(self, plane: _Plane) -> None:
+        """Those on the frontier come last: they lie above all others. Signs go where no letter
+        is."""
+        points = [(p, s) for s in self.chart.series for p in s.points]
+        points.sort(key=lambda pair: (pair[0].key == self._current, pair[0].best))
+        for point, series in points:
+            x, y = plane.place(point.x, point.y)
+            role = "muted" if point.faint else series_role(series.number)
+            here = point.key == self._current
+            style = self._style(role, bold=not point.faint, reverse=here)
+            plane.cells[y][x] = (series.letter, style)
+            self._places[x + LEFT, y] = point.key
+        taken = {(x - LEFT, y) for x, y in self._places}
+        for point, series in points:
+            x, y = plane.place(point.x, point.y)
+            style = self._style("muted" if point.faint else series_role(series.number))
+            signs = (("○", x - 1, point.hollow), ("*", x + 1, point.best))
+            for sign, at, wanted in signs:
+                if wanted and 0 <= at < plane.across and (at, y) not in taken:
+                    plane.cells[y][at] = (sign, style)
+
+    def on_click(self, event: events.Click) -> None:
+        def far(place: tuple[int, int]) -> int:
+            # A cell is twice as high as it is wide.
+            return abs(place[0] - event.x) + 2 * abs(place[1] - event.y)
+
+        nearest = min(self._places, key=far, default=None)
+        if nearest is not None and far(nearest) <= NEAR:
+            self.post_message(self.Picked(self, self._places[nearest]))
 
     def _y_labels(self, scale: Scale, rows: int) -> Iterator[tuple[int, str]]:
         for tick in scale.ticks():
@@ -157,7 +218,7 @@ class Scatter(Widget):
 
     def _x_labels(self, scale: Scale, across: int, width: int) -> Strip:
         line = ""
-        title = f"{self.x_title} →"
+        title = f"{self.chart.y_title} ↑ against {self.chart.x_title} →"
         room = LEFT + across - cell_len(title) - 1
         for place, label in self._x_places(scale, across):
             start = LEFT + place - len(label) // 2
@@ -166,13 +227,37 @@ class Scatter(Widget):
         return self._text(line.ljust(room) + " " + title, "muted", width)
 
     def _legend(self, width: int) -> list[Strip]:
+        """Layouts side by side where they fit, then the notes."""
+        chart = self.chart
+        entries = list({(s.letter, s.number, s.label): None for s in chart.series})
+        room = max((cell_len(printable(label)) for *_, label in entries), default=0) + 5
+        columns = max(1, width // room)
         lines = []
-        for number, series in enumerate(self._series):
-            style = self._style(self._role(number), bold=True)
-            text = f"{printable(series.label)}"
-            segments = [Segment(f" {letter(number)} ", style), Segment(text, self._style("text"))]
+        for i in range(0, len(entries), columns):
+            segments: list[Segment] = []
+            for letter, number, label in entries[i : i + columns]:
+                style = self._style(series_role(number), bold=True)
+                text = set_cell_size(printable(label), room - 3)
+                segments += [Segment(f" {letter} ", style), Segment(text, self._style("text"))]
             lines.append(Strip(segments).adjust_cell_length(width, self._style("text")))
-        return lines
+        return lines + [self._text(f" {printable(note)}", "muted", width) for note in chart.notes]
+
+
+class _Plane:
+    """The cells between the axes."""
+
+    def __init__(
+        self, across: int, rows: int, xs: Scale, ys: Scale, empty: tuple[str, Style]
+    ) -> None:
+        self.across, self.rows, self.xs, self.ys = across, rows, xs, ys
+        self.cells = [[empty] * across for _ in range(rows)]
+
+    def place(self, x: float, y: float) -> tuple[int, int]:
+        across, down = self.xs.high - self.xs.low, self.ys.high - self.ys.low
+        return (
+            round((x - self.xs.low) / across * (self.across - 1)),
+            round((self.ys.high - y) / down * (self.rows - 1)),
+        )
 
 
 def _between(a: tuple[int, int], b: tuple[int, int]) -> Iterator[tuple[int, int]]:
