@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from pdconsole.ui.app import ConsoleApp
 
-LIMIT_MS = 100.0  # what a person who types begins to feel
+LIMIT_MS = 50.0  # as of every key of the console
 ROUNDS = 5
 KEYS = {
     "move": ("j", "k", "G", "g"),
