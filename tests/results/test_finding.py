@@ -78,7 +78,7 @@ def test_what_was_written_before_is_left_alone(workspace: Path) -> None:
 def test_a_session_brings_its_question_and_its_command(tmp_path: Path) -> None:
     for part in ("sessions", "bm_results"):
         shutil.copytree(REPOSITORY / part, tmp_path / part)
-    name = next((tmp_path / "sessions").iterdir()).name
+    name = next((tmp_path / "sessions").glob("*_pd-ratio-sweep")).name
     result = new(tmp_path, "pd-ratio")
     assert result.exit_code == 0, result.output
     text = findings(tmp_path)
