@@ -17,7 +17,7 @@ from pathlib import Path
 
 import asyncssh
 
-from pdconsole.sim.embedded_session import CommandSession
+from pdconsole.sim.embedded_session import SERVER_OPTIONS, CommandSession
 
 HOST = "127.0.0.1"
 KEY = "ssh-ed25519"
@@ -61,17 +61,7 @@ async def serve(directory: Path, port: int, env: dict[str, str]) -> None:
         server_factory=lambda: Door(env),
         server_host_keys=[str(directory / "host_key")],
         authorized_client_keys=str(directory / "client_key.pub"),
-        encoding=None,
-        compression_algs=None,
-        allow_pty=False,
-        allow_scp=False,
-        agent_forwarding=False,
-        x11_forwarding=False,
-        gss_host=None,
-        password_auth=False,
-        kbdint_auth=False,
-        keepalive_interval=15,
-        login_timeout=30,
+        **SERVER_OPTIONS,
     )
     print(f"listening on {HOST}:{port}", flush=True)
     await stop.wait()

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from pdconsole.model import events as ev
 from pdconsole.model.grid import SlotKind
 from pdconsole.model.placement import Placement
 from pdconsole.model.regimes import Axis
@@ -28,6 +29,23 @@ class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def label(self) -> str:
         return f"{self.placement.layout} {self.placement.strategy} {self.network}"
+
+
+def planned_run(run: RunPlan) -> ev.PlannedRun:
+    """The run as the recording announces it."""
+    return ev.PlannedRun(
+        run=run.id,
+        layout=run.placement.layout.slug,
+        strategy=run.placement.strategy,
+        network=run.network,
+        workload=run.workload.name,
+        input_len=run.workload.input_len,
+        output_len=run.workload.output_len,
+        mode=run.workload.mode,
+        gpus=run.placement.layout.gpus,
+        points=tuple(point.id for point in run.points),
+        result_dir=run.result_dir,
+    )
 
 
 class AnswerTable(msgspec.Struct, frozen=True, kw_only=True):

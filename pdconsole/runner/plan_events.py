@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from pdconsole.model import events as ev
-from pdconsole.model.plan import ExperimentPlan, RunPlan
+from pdconsole.model.plan import ExperimentPlan, RunPlan, planned_run
 from pdconsole.model.state import State
 
 
@@ -29,22 +29,7 @@ def changed_event(plan: ExperimentPlan, reason: str) -> ev.PlanChanged:
 
 
 def planned_runs(plan: ExperimentPlan) -> tuple[ev.PlannedRun, ...]:
-    return tuple(
-        ev.PlannedRun(
-            run=run.id,
-            layout=run.placement.layout.slug,
-            strategy=run.placement.strategy,
-            network=run.network,
-            workload=run.workload.name,
-            input_len=run.workload.input_len,
-            output_len=run.workload.output_len,
-            mode=run.workload.mode,
-            gpus=run.placement.layout.gpus,
-            points=tuple(point.id for point in run.points),
-            result_dir=run.result_dir,
-        )
-        for run in plan.runs
-    )
+    return tuple(map(planned_run, plan.runs))
 
 
 def is_recorded(plan: ExperimentPlan, state: State) -> bool:

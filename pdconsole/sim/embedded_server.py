@@ -21,7 +21,7 @@ import asyncssh
 import msgspec
 
 from pdconsole.sim.embedded_node import EmbeddedNode
-from pdconsole.sim.embedded_session import CommandSession
+from pdconsole.sim.embedded_session import SERVER_OPTIONS, CommandSession
 from pdconsole.sim.embedded_state import (
     CLIENT_KEY_FILE,
     KNOWN_HOSTS_FILE,
@@ -162,18 +162,8 @@ class EmbeddedServer:
             server_factory=lambda: _NodeServer(node, self._activity),
             server_host_keys=[str(node.host_key_path)],
             authorized_client_keys=str(self._directory / f"{CLIENT_KEY_FILE}.pub"),
-            encoding=None,
             encryption_algs=ENCRYPTION,
-            compression_algs=None,
-            allow_pty=False,
-            allow_scp=False,
-            agent_forwarding=False,
-            x11_forwarding=False,
-            gss_host=None,
-            password_auth=False,
-            kbdint_auth=False,
-            keepalive_interval=15,
-            login_timeout=30,
+            **SERVER_OPTIONS,
         )
 
 

@@ -8,12 +8,28 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping
+from typing import Any
 
 import asyncssh
 
 from pdconsole.sim.piped_process import PipedProcess
 
 _STDOUT = 1
+
+# Of `asyncssh.listen`, for a server of such sessions: commands by key alone, bytes as they are.
+SERVER_OPTIONS: Mapping[str, Any] = {
+    "encoding": None,
+    "compression_algs": None,
+    "allow_pty": False,
+    "allow_scp": False,
+    "agent_forwarding": False,
+    "x11_forwarding": False,
+    "gss_host": None,
+    "password_auth": False,
+    "kbdint_auth": False,
+    "keepalive_interval": 15,
+    "login_timeout": 30,
+}
 
 
 class CommandSession(asyncssh.SSHServerSession[bytes]):

@@ -8,25 +8,16 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping, Sequence
 
-from pdconsole.model import events as ev
 from pdconsole.model.eta import Estimate, Outlook
 from pdconsole.model.grid import format_slots
 from pdconsole.model.placement import Placement
-from pdconsole.model.plan import ExperimentPlan, RunPlan
+from pdconsole.model.plan import ExperimentPlan, planned_run
 from pdconsole.model.state import PointView, RunView, State
 from pdconsole.ui.lines import clock, counted, duration, layout_name, point_name
 from pdconsole.ui.widgets.frame_lines import Piece
+from pdconsole.ui.widgets.point_strip import POINT_SIGNS
 from pdconsole.ui.widgets.row_table import GAP, Cell, Column, Row
 
-SIGNS = {
-    "pending": ("·", "muted"),
-    "warmup": ("▸", "warn"),
-    "window": ("▶", "accent"),
-    "drain": ("▸", "muted"),
-    "done": ("✓", "ok"),
-    "failed": ("✗", "fail"),
-    "skipped": ("–", "muted"),
-}
 POINT_WORDS = {"warmup": "warm-up"}
 RUN_ROLES = {
     "pending": "muted",
@@ -134,7 +125,7 @@ def _layout_row(
         "network": Cell(plan.network, role),
         "mode": Cell(plan.mode, role),
         "state": _run_state(run, waits=waits, refused=refused, cut=left is None),
-        "points": Cell("".join(SIGNS[p.status][0] for p in run.points), role),
+        "points": Cell("".join(POINT_SIGNS[p.status][0] for p in run.points), role),
         "done": Cell(f"{sum(p.status in OVER for p in run.points)}/{len(run.points)}", role),
         "took": _took(run.started_t, run.ended_t, t, over=run.status in OVER or waits),
         "left": _left(left, over=run.status in OVER),
@@ -167,7 +158,7 @@ def _run_state(run: RunView, *, waits: bool, refused: bool, cut: bool) -> Cell:
 def _point_cell(point: PointView | None, t: float, *, cut: bool) -> Cell:
     if point is None:
         return Cell("")
-    sign, role = SIGNS[point.status]
+    sign, role = POINT_SIGNS[point.status]
     if cut and point.status in UNDER_WAY:
         return Cell(sign, "warn")
     if point.status == "window":
@@ -222,7 +213,7 @@ def point_rows(run: RunView, state: State, t: float, outlook: Outlook, now: floa
 
 
 def _point_row(point: PointView, t: float, left: Estimate | None, now: float, state: State) -> Row:
-    role = SIGNS[point.status][1]
+    role = POINT_SIGNS[point.status][1]
     over = point.status in OVER
     result = point.result
     waits = point.status == "pending"
@@ -340,22 +331,6 @@ def _about_left(left: Estimate) -> str:
 
 
 # A plan that nobody has started
-
-
-def planned_run(run: RunPlan) -> ev.PlannedRun:
-    return ev.PlannedRun(
-        run=run.id,
-        layout=run.placement.layout.slug,
-        strategy=run.placement.strategy,
-        network=run.network,
-        workload=run.workload.name,
-        input_len=run.workload.input_len,
-        output_len=run.workload.output_len,
-        mode=run.workload.mode,
-        gpus=run.placement.layout.gpus,
-        points=tuple(point.id for point in run.points),
-        result_dir=run.result_dir,
-    )
 
 
 def state_of_plan(plan: ExperimentPlan) -> State:

@@ -16,10 +16,9 @@ from pdconsole.model import events as ev
 from pdconsole.model.grid import Grid, GridNode
 from pdconsole.model.layout import parse_layout
 from pdconsole.model.placement import place
-from pdconsole.model.plan import ExperimentPlan, RunPlan
+from pdconsole.model.plan import ExperimentPlan, RunPlan, planned_run
 from pdconsole.model.request import Call, Reply, RunRequest
 from pdconsole.model.workload import MeasurePolicy, Point, Workload
-from pdconsole.ui.experiment_table import planned_run
 
 LAYOUTS = ("1P-TP2+2D-TP2", "2P-TP2+1D-TP4", "4xTP2", "8xTP1")
 LEVELS = (4, 8, 16, 32, 48, 64)

@@ -11,10 +11,10 @@ from planned_session import Runner, a_plan, held, write_session
 from recorded_session import FakeClock, Recording
 
 from pdconsole.model import events as ev
+from pdconsole.model.plan import planned_run
 from pdconsole.model.request import Call, PlacedLayout, Reply
 from pdconsole.model.survey import LaunchPlan, LaunchProcess
 from pdconsole.ui import runner_calls
-from pdconsole.ui.experiment_table import planned_run
 from pdconsole.ui.screens.experiment import ExperimentScreen
 from pdconsole.ui.widgets.plan_view import PlanView
 from pdconsole.ui.widgets.row_table import RowTable

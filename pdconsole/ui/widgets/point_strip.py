@@ -11,7 +11,7 @@ from pdconsole.model.state import PointView, RunView, State
 from pdconsole.ui.lines import duration, layout_name, point_name
 from pdconsole.ui.widgets.frame_lines import Piece, spread
 
-_SIGNS = {
+POINT_SIGNS = {
     "pending": ("·", "muted"),
     "warmup": ("▸", "warn"),
     "window": ("▶", "accent"),
@@ -79,7 +79,7 @@ def _doing(state: State, run: RunView) -> list[Piece]:
         return [Piece(f"{run.status}{said}", _RUN_ROLES.get(run.status, "text"))]
     pieces = [
         Piece(point_name(point.id), "text", bold=True),
-        Piece(f" {_WORDS.get(point.status, point.status)}", _SIGNS[point.status][1]),
+        Piece(f" {_WORDS.get(point.status, point.status)}", POINT_SIGNS[point.status][1]),
     ]
     if point.started_t is not None:
         pieces.append(Piece(f" {duration(state.t - point.started_t)}", "muted"))
@@ -151,7 +151,7 @@ def _in_sight(widths: Sequence[int], at: int, room: int) -> tuple[int, int]:
 
 
 def _point(state: State, point: PointView, *, here: bool) -> list[Piece]:
-    sign, role = _SIGNS[point.status]
+    sign, role = POINT_SIGNS[point.status]
     click = f"screen.seek_to({point.started_t!r})" if point.started_t is not None else ""
     pieces = [
         Piece(f"{sign} ", role, click),
