@@ -16,7 +16,8 @@ import msgspec
 from pdconsole.model.frontier import frontier
 
 Axis = Literal["latency", "throughput"]
-# tie: the intervals overlap. unknown: nobody measured how far the numbers scatter.
+# clear: the intervals do not overlap. tie: they do. unknown: of the winner or the runner-up nobody
+# knows how far its numbers scatter. alone: no other gets there, its interval included.
 Certainty = Literal["clear", "tie", "unknown", "alone"]
 
 STEPS = 400  # positions looked at, evenly on a logarithmic scale; borders are as exact as that
@@ -56,7 +57,8 @@ class Regime(msgspec.Struct, frozen=True, kw_only=True):
     """From `low` to `high` of the axis `winner` is best; "" where no layout gets there.
 
     `margin` is how much better than the runner-up it is in the middle, as a share: of throughput
-    over latency targets, of latency over throughputs. None where there is no other.
+    over latency targets, of latency over throughputs. None where there is no other, and where the
+    other gets there only within its interval.
     """
 
     low: float
@@ -146,26 +148,46 @@ def _verdict(contenders: Sequence[_Contender], x: float) -> Regime:
         return Regime(low=0.0, high=0.0, winner="", certainty="unknown")
     found.sort(key=lambda pair: -pair[0])
     y, winner = found[0]
+    rivals = _reach(winner, contenders, x)
     if len(found) == 1:
-        return Regime(low=0.0, high=0.0, winner=winner.label, certainty="alone")
+        return _unchallenged(winner, rivals, x)
     other_y, other = found[1]
-    margin = (y - other_y) / abs(other_y) if other_y else None
     return Regime(
         low=0.0,
         high=0.0,
         winner=winner.label,
-        certainty=_certainty(winner, [c for _, c in found[1:]], x),
+        certainty=_certainty(winner, other, rivals, x),
         runner_up=other.label,
-        margin=margin,
+        margin=(y - other_y) / abs(other_y) if other_y else None,
     )
 
 
-def _certainty(winner: _Contender, others: Sequence[_Contender], x: float) -> Certainty:
-    if not (winner.certain and all(c.certain for c in others)):
+def _reach(winner: _Contender, contenders: Sequence[_Contender], x: float) -> dict[str, float]:
+    """What the others have at the lucky ends of their intervals; not those that have none."""
+    others = (c for c in contenders if c is not winner and c.certain)
+    return {c.label: y for c in others if (y := c.best.at(x)) is not None}
+
+
+def _unchallenged(winner: _Contender, rivals: dict[str, float], x: float) -> Regime:
+    """No other gets there by what was measured; one that may within its interval makes a tie."""
+    label = max(rivals, key=lambda each: rivals[each], default="")
+    if label and _overlaps(winner, rivals[label], x):
+        return Regime(low=0.0, high=0.0, winner=winner.label, certainty="tie", runner_up=label)
+    return Regime(low=0.0, high=0.0, winner=winner.label, certainty="alone")
+
+
+def _certainty(
+    winner: _Contender, other: _Contender, rivals: dict[str, float], x: float
+) -> Certainty:
+    """Of the winner before the runner-up; a third of which the scatter is known can make a tie."""
+    if not (winner.certain and other.certain):
         return "unknown"
+    return "tie" if any(_overlaps(winner, y, x) for y in rivals.values()) else "clear"
+
+
+def _overlaps(winner: _Contender, y: float, x: float) -> bool:
     least = winner.worst.at(x)
-    reach = [y for c in others if (y := c.best.at(x)) is not None]
-    return "clear" if least is not None and all(least > y for y in reach) else "tie"
+    return least is None or least <= y
 
 
 def _merged(positions: Sequence[float], verdicts: Sequence[Regime]) -> list[Regime]:

@@ -16,7 +16,13 @@ from pdconsole.results.comparison import Comparison
 from pdconsole.results.figure import write_figure
 from pdconsole.results.files import replace_file, write_error
 from pdconsole.results.panel import Panel, Placed
-from pdconsole.results.regime_table import CERTAINTIES, TITLES, range_heading, shown_regimes
+from pdconsole.results.regime_table import (
+    CERTAINTIES,
+    TITLES,
+    range_heading,
+    range_text,
+    shown_regimes,
+)
 
 FINDINGS = "FINDINGS.md"
 FIGURES = "figures"
@@ -151,10 +157,9 @@ def _shown(panel: Panel, point: Placed) -> tuple[str, str]:
 
 def _regimes(panel: Panel, axis: str) -> str:
     over = next(each for each in TITLES if each == axis)
-    digits = 1 if over == "latency" else panel.axes.digits()
     rows = [
         (
-            f"{r.low:,.{digits}f} to {r.high:,.{digits}f}",
+            range_text(panel, over, r),
             r.winner or "nobody",
             r.runner_up or "-",
             "-" if r.margin is None else f"{100 * r.margin:.0f} %",

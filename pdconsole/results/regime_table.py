@@ -16,9 +16,10 @@ TITLES: dict[Axis, str] = {
 CERTAINTIES: dict[Certainty, str] = {
     "clear": "the 95 % intervals do not overlap",
     "tie": "they overlap",
-    "unknown": "no intervals: neither requests nor repeats tell how the numbers scatter",
+    "unknown": "no intervals of one of the two: neither requests nor repeats tell how it scatters",
     "alone": "no other layout gets there",
 }
+_MORE_DIGITS = 3
 _LEFT = frozenset({"wins", "ahead of", "certainty"})
 
 
@@ -63,7 +64,7 @@ def regime_lines(panel: Panel, axis: Axis, width: int = 120) -> list[str]:
 
 def _cells(panel: Panel, axis: Axis, regime: ShownRegime, names: dict[str, str]) -> tuple[str, ...]:
     return (
-        _range(panel, axis, regime),
+        range_text(panel, axis, regime),
         names.get(regime.winner, "nobody"),
         names.get(regime.runner_up, "-"),
         "-" if regime.margin is None else f"{100 * regime.margin:.0f} %",
@@ -110,6 +111,11 @@ def _shown(panel: Panel, axis: Axis, regime: Regime) -> ShownRegime:
     )
 
 
-def _range(panel: Panel, axis: Axis, regime: ShownRegime) -> str:
-    digits = 1 if axis == "latency" else panel.axes.digits()
-    return f"{regime.low:,.{digits}f} to {regime.high:,.{digits}f}"
+def range_text(panel: Panel, axis: Axis, regime: ShownRegime) -> str:
+    """`6.1 to 7.8`, with more digits where the ends would read alike; one number of no range."""
+    least = 1 if axis == "latency" else panel.axes.digits()
+    for digits in range(least, least + _MORE_DIGITS + 1):
+        low, high = f"{regime.low:,.{digits}f}", f"{regime.high:,.{digits}f}"
+        if low != high:
+            return f"{low} to {high}"
+    return f"{regime.low:,.{least}f}"

@@ -56,6 +56,49 @@ def test_without_intervals_nobody_is_sure() -> None:
     assert {r.certainty for r in found} == {"alone", "unknown"}
 
 
+def test_who_is_compared_decides_what_is_known() -> None:
+    third = _curve("third", (5.0, 10.0), (40.0, 20.0))  # far below, and nobody knows its scatter
+    known = [_curve("quick", *_QUICK, spread=0.0), _curve("roomy", *_ROOMY, spread=0.0)]
+    found = regimes([*known, third])
+    assert {(r.winner, r.certainty) for r in found if r.low >= 10} == {
+        ("quick", "clear"),
+        ("roomy", "clear"),
+    }
+    assert ("quick", "unknown") in _names(found)  # below 10 ms the third is the runner-up
+
+
+def test_a_third_that_reaches_the_winner_makes_a_tie() -> None:
+    wide = CurvePoint(
+        latency=5.0,
+        throughput=150.0,
+        latency_interval=(5.0, 5.0),
+        throughput_interval=(50.0, 250.0),
+    )
+    curves = [
+        _curve("best", (5.0, 200.0), spread=0.0),
+        _curve("next", (5.0, 180.0), spread=0.0),
+        Curve("wide", (wide,)),
+    ]
+    (found,) = regimes(curves)
+    assert (found.winner, found.runner_up, found.certainty) == ("best", "next", "tie")
+
+
+def test_nobody_is_alone_where_the_interval_of_another_begins() -> None:
+    late = CurvePoint(
+        latency=10.0,
+        throughput=150.0,
+        latency_interval=(6.0, 14.0),
+        throughput_interval=(140.0, 160.0),
+    )
+    found = regimes(
+        [_curve("early", (5.0, 100.0), (20.0, 110.0), spread=0.0), Curve("late", (late,))]
+    )
+    assert _names(found)[0] == ("early", "alone")
+    tie = found[1]
+    assert (tie.winner, tie.runner_up, tie.certainty, tie.margin) == ("early", "late", "tie", None)
+    assert tie.low == pytest.approx(6.0, rel=0.01)
+
+
 def test_over_throughput_the_least_latency_wins() -> None:
     found = regimes(
         [_curve("quick", *_QUICK, spread=0.0), _curve("roomy", *_ROOMY, spread=0.0)], "throughput"

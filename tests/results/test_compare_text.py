@@ -20,6 +20,7 @@ from pdconsole.model.latency_axis import parse_latency
 from pdconsole.model.slo import parse_slo
 from pdconsole.results import Comparison, compare
 from pdconsole.results.axes import Axes, ThroughputAxis
+from pdconsole.results.regime_table import ShownRegime, range_text
 from pdconsole.results.strip_chart import strip_lines
 
 GOLDENS = Path(__file__).parent / "goldens"
@@ -160,3 +161,26 @@ def test_a_figure_is_written_beside_the_text(tmp_path: Path) -> None:
     assert result.exit_code == exit_codes.CANNOT  # of what could not be read
     assert path.exists()
     assert f"wrote {path}" in result.output
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [
+        (1730.2, 2651.4, "1,730 to 2,651"),
+        (22715.1, 22715.4, "22,715.1 to 22,715.4"),
+        (22715.1, 22715.1, "22,715"),
+    ],
+)
+def test_the_ends_of_a_range_never_read_alike(low: float, high: float, text: str) -> None:
+    (panel,) = Comparison(ROWS).panels
+    regime = ShownRegime(
+        low=low, high=high, winner="4xtp2", certainty="alone", runner_up="", margin=None
+    )
+    assert range_text(panel, "throughput", regime) == text
+
+
+def test_a_layout_without_intervals_leaves_the_others_certain() -> None:
+    rows = (*ROWS[:6], a_row("p3xtp2-d1xtp2", 4, 5.9, 300), a_row("p3xtp2-d1xtp2", 64, 25, 400))
+    (panel,) = Comparison(rows).panels
+    found = {(r.winner.split()[0], r.certainty) for r in panel.regimes("latency")}
+    assert {("p1xtp2-d3xtp2", "clear"), ("4xtp2", "clear")} <= found
