@@ -95,7 +95,8 @@ def validate(workspace: Path, /, as_json: bool, **asked: Any) -> None:
     outcome = validate_layout(workspace, say=say, **asked)
     if as_json:
         print_json(outcome)
-    if outcome["verdict"] == "fail":
+    unjudged = outcome["verdict"] == "unknown" and not outcome["simulated"]
+    if outcome["verdict"] == "fail" or unjudged:
         sys.exit(exit_codes.CANNOT)
 
 

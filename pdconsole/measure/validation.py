@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import math
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -22,6 +23,7 @@ from pdconsole.model.validation import (
     OUTPUT_TOKENS,
     BlockIds,
     Case,
+    Load,
     Score,
     count_wrong,
     one_replaced,
@@ -41,6 +43,9 @@ LOAD_IN_FLIGHT = 4
 LOAD_REQUESTS = 100
 LOAD_LONGEST_S = 120.0
 LOAD_INPUT_LEN = 300
+# Transfers that hang take TIMEOUT_S each: after so many pairs that failed, no more are tried.
+ENOUGH_FAILED = 3
+OTHER_PROMPT = "another prompt's blocks"
 
 ASK_P = {
     "do_remote_decode": True,
@@ -58,6 +63,15 @@ class _NoAnswerError(Exception):
     """A replica gave no completion; the sentence names it."""
 
 
+class _UnscoredError(_NoAnswerError):
+    """There is a completion, but the reference did not score it."""
+
+
+class Tried(msgspec.Struct, frozen=True, kw_only=True):
+    cases: tuple[Case, ...]
+    load: Load | None = None  # None: not tried under load
+
+
 async def try_transfers(
     deployment: Deployment,
     nodes: Mapping[str, NodeClient],
@@ -66,11 +80,11 @@ async def try_transfers(
     *,
     under_load: bool = True,
     say: Say = lambda _: None,
-) -> tuple[Case, ...]:
+) -> Tried:
     """Every case, idle and then, with `under_load`, beside a hundred requests of the router's.
 
-    A replica that does not answer is an error in its case. Raises MeasureError when the deployment
-    has no P and D.
+    A replica that does not answer is an error in its case; once a transfer failed, the verdict is
+    settled and little more is tried. Raises MeasureError when the deployment has no P and D.
     """
     return await _Trial(deployment, nodes, model, seed, say).carry_out(under_load)
 
@@ -94,26 +108,40 @@ class _Trial:
         self._lengths = prompt_lengths(model.max_model_len, model.vocab[1])
         self._numbers = itertools.count(1)
 
-    async def carry_out(self, under_load: bool) -> tuple[Case, ...]:
+    async def carry_out(self, under_load: bool) -> Tried:
+        if not self._lengths:
+            self._say("the model is too short for the shortest prompt")
+            return Tried(cases=())
         self._say("idle: transfers, and what a replica alone deviates from itself")
-        cases = [*await self._healthy(loaded=False), *await self._selves(loaded=False)]
+        cases = await self._healthy(loaded=False)
+        if any(map(_failed, cases)):
+            self._say("a transfer failed, so no more are tried")
+            return Tried(cases=tuple(cases))
+        cases += await self._selves(loaded=False)
         self._say("transfers corrupted on purpose")
         cases += await self._corrupted()
-        if under_load:
-            self._say(f"under load: {LOAD_REQUESTS} requests beside the same")
-            async with self._load():
-                cases += await self._healthy(loaded=True)
+        if not under_load:
+            return Tried(cases=tuple(cases))
+        self._say(f"under load: {LOAD_REQUESTS} requests beside the same")
+        async with self._load() as load:
+            cases += await self._healthy(loaded=True)
+            if not any(map(_failed, cases)):
                 cases += await self._selves(loaded=True)
-        return tuple(cases)
+        return Tried(cases=tuple(cases), load=load.done)
 
     # --- cases ---
 
     async def _healthy(self, *, loaded: bool) -> list[Case]:
-        return [
-            await self._transfer(p, d, length, loaded)
-            for number, (p, d) in enumerate(itertools.product(self._prefill, self._decode))
-            for length in self._lengths_of(number)
-        ]
+        """A pair is not tried further once a transfer of it failed."""
+        cases: list[Case] = []
+        for number, (p, d) in enumerate(itertools.product(self._prefill, self._decode)):
+            for length in self._lengths_of(number):
+                cases.append(await self._transfer(p, d, length, loaded))
+                if _failed(cases[-1]):
+                    break
+            if sum(map(_failed, cases)) == ENOUGH_FAILED:
+                break
+        return cases
 
     def _lengths_of(self, pair: int) -> tuple[int, ...]:
         if len(self._prefill) * len(self._decode) <= FEW_PAIRS:
@@ -131,7 +159,8 @@ class _Trial:
             handed = await self._hand_over(p, prompt, request_id)
             score = await self._made_from(d, prompt, handed, request_id)
         except _NoAnswerError as e:
-            return msgspec.structs.replace(case, error=str(e))
+            unscored = isinstance(e, _UnscoredError)
+            return msgspec.structs.replace(case, error=str(e), unscored=unscored)
         return msgspec.structs.replace(case, score=score)
 
     async def _selves(self, *, loaded: bool) -> list[Case]:
@@ -147,6 +176,7 @@ class _Trial:
                     score = await self._scored(await self._complete(worker, prompt), prompt)
                 except _NoAnswerError as e:
                     cases.append(msgspec.structs.replace(case, error=str(e)))
+                    break  # one that hangs takes TIMEOUT_S a prompt
                 else:
                     cases.append(msgspec.structs.replace(case, score=score))
         return cases
@@ -166,7 +196,7 @@ class _Trial:
         """Fresh prompts for each: a prefix cache must not answer. An error here ends them: a
         refused wrong transfer says nothing about the right ones."""
         kinds: list[tuple[str, Callable[[BlockIds, BlockIds], BlockIds | None]]] = [
-            ("another prompt's blocks", lambda _own, other: other)
+            (OTHER_PROMPT, lambda _own, other: other)
         ]
         if all_kinds:
             kinds += [
@@ -207,7 +237,8 @@ class _Trial:
                 length=length,
                 who=f"{p.name}>{d.name}",
                 corruption=name,
-                control=wrong == blocks and corrupt is not one_replaced,
+                # Two blocks swapped may be all that there are: still the prompt's own.
+                control=name == OTHER_PROMPT and wrong == blocks,
                 blocks=blocks,
                 wrong_blocks=wrong,
                 score=await self._made_from(
@@ -273,17 +304,21 @@ class _Trial:
                 f"{worker.name} on {worker.node} gave {len(tokens)} tokens instead of"
                 f" {OUTPUT_TOKENS}"
             )
+        if not all(map(math.isfinite, own)):
+            raise _NoAnswerError(
+                f"{worker.name} on {worker.node} gave log-probabilities that are no numbers"
+            )
         return tokens, own
 
     async def _scored(self, made: tuple[list[int], list[float]], prompt: list[int]) -> Score:
         """The reference reads prompt and output, and says how likely each output token was."""
         tokens, own = made
         worker = self._reference
-        answer = await self._ask(
-            worker,
-            {"prompt": prompt + tokens, "max_tokens": 1, "prompt_logprobs": 0},
-            _request_id(),
-        )
+        fields = {"prompt": prompt + tokens, "max_tokens": 1, "prompt_logprobs": 0}
+        try:
+            answer = await self._ask(worker, fields, _request_id())
+        except _NoAnswerError as e:
+            raise _UnscoredError(str(e)) from e
         try:
             listed = answer["choices"][0]["prompt_logprobs"][len(prompt) :]
             reference = [
@@ -291,9 +326,13 @@ class _Trial:
                 for token, entry in zip(tokens, listed, strict=True)
             ]
         except (KeyError, IndexError, TypeError, ValueError) as e:
-            raise _NoAnswerError(
+            raise _UnscoredError(
                 f"{worker.name} on {worker.node} does not score what it is given ({e!r})"
             ) from e
+        if not all(map(math.isfinite, reference)):
+            raise _UnscoredError(
+                f"{worker.name} on {worker.node} scores with log-probabilities that are no numbers"
+            )
         return Score(tokens=tuple(tokens), own=tuple(own), reference=tuple(reference))
 
     async def _ask(
@@ -339,20 +378,15 @@ class _Trial:
     # --- load ---
 
     @contextlib.asynccontextmanager
-    async def _load(self) -> AsyncIterator[None]:
-        """Requests through the router: half of them before the body, all of them by its end.
-
-        Those that fail are said and otherwise ignored; the transfers tell what matters.
-        """
-        load = _Load(self._background)
+    async def _load(self) -> AsyncIterator[_Background]:
+        """Requests through the router: half of them before the body, all of them by its end."""
+        load = _Background(self._background)
         try:
             await load.until(LOAD_REQUESTS // 2)
-            yield
+            yield load
             await load.until(LOAD_REQUESTS)
         finally:
-            failed = await load.end()
-        if failed:
-            self._say(f"{failed} of the {LOAD_REQUESTS} requests beside them failed")
+            await load.end()
 
     async def _background(self) -> None:
         router = next(p for p in self._deployment.processes if p.role == "router")
@@ -361,7 +395,7 @@ class _Trial:
         await self._post(self._nodes[router.node], router.url, fields, _request_id())
 
 
-class _Load:
+class _Background:
     """Keeps a few requests in flight until it is ended."""
 
     def __init__(self, send: Callable[[], Awaitable[None]]) -> None:
@@ -379,12 +413,14 @@ class _Load:
             for loop in ended:
                 loop.result()  # none ends by itself but by a fault of ours
 
-    async def end(self) -> int:
-        """How many failed."""
+    @property
+    def done(self) -> Load:
+        return Load(asked=LOAD_REQUESTS, answered=self._sent, failed=self._failed)
+
+    async def end(self) -> None:
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
-        return self._failed
 
     async def _keep_sending(self) -> None:
         while True:
@@ -394,6 +430,11 @@ class _Load:
                 self._failed += 1
                 await asyncio.sleep(0.2)
             self._sent += 1
+
+
+def _failed(case: Case) -> bool:
+    """Its KV did not come over; of one that came and was not scored, that is not said."""
+    return bool(case.error) and not case.unscored
 
 
 def _request_id() -> str:

@@ -11,7 +11,7 @@ see a wrong one: with all blocks another prompt's the deviation must exceed the 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -71,6 +71,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     wrong_blocks: int = 0
     score: Score | None = None
     error: str = ""
+    unscored: bool = False  # it was made; `error` is the reference's, which did not score it
 
     @property
     def name(self) -> str:
@@ -80,6 +81,14 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def share(self) -> float:
         return self.wrong_blocks / self.blocks if self.blocks else 0.0
+
+
+class Load(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests through the router beside the loaded cases."""
+
+    asked: int
+    answered: int = 0
+    failed: int = 0
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,13 +165,17 @@ def count_wrong(ids: BlockIds, wrong: BlockIds) -> tuple[int, int]:
 # --- the judgement ---
 
 
-def judge(cases: Iterable[Case], backend: str) -> Judgement:
-    """What the cases say together. `backend` goes into the sentence about a mismatch."""
+def judge(cases: Iterable[Case], backend: str, load: Load | None = None) -> Judgement:
+    """What the cases say together. `backend` goes into the sentence about a mismatch; `load` is
+    what was asked beside the loaded ones."""
     cases = tuple(cases)
     transfers = [case for case in cases if case.kind == "transfer"]
     selves = [case.score.mean for case in cases if case.kind == "self" and case.score]
     scored = [case for case in transfers if case.score]
     if not selves or not transfers:
+        broken = [case for case in transfers if case.error and not case.unscored]
+        if broken:  # whatever else is not known, this does not work
+            return Judgement(verdict="fail", message=_failed(broken, len(transfers), backend))
         why = next((case.error for case in cases if case.error), "nothing was tried")
         return Judgement(verdict="unknown", message=f"could not be judged: {why}")
     tolerance = max(TOLERANCE_FLOOR, TOLERANCE_FACTOR * max(selves))
@@ -181,6 +194,9 @@ def judge(cases: Iterable[Case], backend: str) -> Judgement:
         smallest_caught=_corruption(caught[0]) if caught else "",
     )
     verdict, message = _verdict(transfers, controls, numbers, tolerance, backend)
+    doubts = tuple(_doubts(cases, load)) if verdict in ("ok", "warn") else ()
+    if doubts:
+        verdict, message = "warn", f"{message}; but {' and '.join(doubts)}"
     return msgspec.structs.replace(numbers, verdict=verdict, message=message)
 
 
@@ -193,9 +209,9 @@ def _verdict(
 ) -> tuple[Verdict, str]:
     failed = [case for case in transfers if case.error]
     if failed:
-        more = f" ({len(failed)} of {len(transfers)} failed)" if len(failed) > 1 else ""
-        return "fail", f"{failed[0].name} over {backend} failed: {failed[0].error}{more}"
-    wrong = [case for case in transfers if _mean(case) > tolerance]
+        return "fail", _failed(failed, len(transfers), backend)
+    # "Not within" and not "beyond": what is no number is neither.
+    wrong = [case for case in transfers if not _mean(case) <= tolerance]
     if wrong:
         return "fail", _mismatch(wrong, len(transfers), tolerance, backend)
     blind = [case for case in controls if _mean(case) <= tolerance]
@@ -214,6 +230,28 @@ def _verdict(
             " times the tolerance: with this model the check is weak"
         )
     return "ok", f"{within}; another prompt's blocks make {least:.1f}"
+
+
+def _failed(failed: Sequence[Case], of: int, backend: str) -> str:
+    more = f" ({len(failed)} of {of} failed)" if len(failed) > 1 else ""
+    return f"{failed[0].name} over {backend} failed: {failed[0].error}{more}"
+
+
+def _doubts(cases: Sequence[Case], load: Load | None) -> Iterator[str]:
+    """What was to be tried and was not, as clauses."""
+    silent = [case for case in cases if case.kind == "self" and case.error]
+    if silent:
+        yield (
+            f"{len(silent)} outputs of a replica alone were not scored, the first because"
+            f" {silent[0].error}"
+        )
+    if load is not None and load.failed:
+        yield f"{load.failed} of the {load.answered} requests beside the loaded transfers failed"
+    elif load is not None and load.answered < load.asked:
+        yield (
+            f"only {load.answered} of {load.asked} requests were answered beside the loaded"
+            " transfers"
+        )
 
 
 def _mismatch(wrong: Sequence[Case], of: int, tolerance: float, backend: str) -> str:
@@ -269,10 +307,10 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
 def compare(ours: Iterable[Case], theirs: Iterable[Case]) -> Difference | None:
     """Of the unloaded healthy transfers; None when they have no prompt in common."""
-    other = {(case.prompt, case.who): case.score for case in theirs if _comparable(case)}
+    other = {_asked(case): case.score for case in theirs if _comparable(case)}
     equal, means = 0, []
     for case in ours:
-        one, two = case.score, other.get((case.prompt, case.who))
+        one, two = case.score, other.get(_asked(case))
         if not _comparable(case) or one is None or two is None:
             continue
         same = 0
@@ -284,6 +322,11 @@ def compare(ours: Iterable[Case], theirs: Iterable[Case]) -> Difference | None:
     if not means:
         return None
     return Difference(prompts=len(means), equal=equal, deviation=max(means))
+
+
+def _asked(case: Case) -> tuple[int, int, str]:
+    """What was asked of whom; only equal prompts can be compared."""
+    return case.prompt, case.length, case.who
 
 
 def _comparable(case: Case) -> bool:

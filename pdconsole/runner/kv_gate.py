@@ -41,7 +41,7 @@ class KvGate:
         self._seed = seed
         self._emit = emit
         self._record = record
-        self._earlier: dict[str, Validated] = {}  # layout -> its first
+        self._earlier: dict[str, Validated] = {}  # layout -> its first that was not wrong
 
     async def validated(
         self,
@@ -65,7 +65,8 @@ class KvGate:
             layout = run.placement.layout.slug
             earlier = self._earlier.get(layout)
             found = await validate(plan, nodes, self._model, network, self._seed, earlier=earlier)
-            self._earlier.setdefault(layout, found)
+            if found.event.verdict in ("ok", "warn"):  # what is wrong is no measure of the next
+                self._earlier.setdefault(layout, found)
             event = found.event
         self._tell(event)
         decode = next(p for p in plan.workers if p.role == "decode")

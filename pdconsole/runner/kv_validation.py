@@ -54,9 +54,10 @@ async def validate(
     began = time.monotonic()
     complaints = complaints_of(plan, nodes)
     await complaints.listen()
-    cases = await try_transfers(plan, nodes, model, seed, say=say)
+    tried = await try_transfers(plan, nodes, model, seed, say=say)
+    cases = tried.cases
     backend = f"{network.backend} on {network.name}"
-    event = _event(plan, cases, judge(cases, backend), backend)
+    event = _event(plan, cases, judge(cases, backend, tried.load), backend)
     if earlier is not None and earlier.network != network.name:
         event = _compared(event, cases, earlier)
     if event.verdict == "fail" and (said := await complaints.heard()):
@@ -92,14 +93,24 @@ def _event(
 
 
 def _compared(event: ev.KvValidated, cases: Sequence[Case], earlier: Validated) -> ev.KvValidated:
+    if earlier.event.verdict not in ("ok", "warn"):
+        # What is wrong itself tells nothing of what differs from it.
+        found = "is wrong" if earlier.event.verdict == "fail" else "could not be judged"
+        return msgspec.structs.replace(
+            event,
+            message=f"{event.message}. Not compared with {earlier.network}, which {found} itself:"
+            f" {earlier.event.message}",
+            other_network=earlier.network,
+        )
     difference = compare(cases, earlier.cases)
     if difference is None or event.tolerance is None:
         return event
+    apart = not difference.deviation <= event.tolerance
     message = (
         f"{event.message}. Against {earlier.network}: {difference.equal} of {difference.prompts}"
         f" prompts give the same tokens, {difference.deviation:.3f} nats a token apart at worst"
+        f"{', more than the tolerance' if apart else ''}"
     )
-    apart = difference.deviation > event.tolerance
     return msgspec.structs.replace(
         event,
         verdict="fail" if apart else event.verdict,

@@ -36,6 +36,10 @@ def validate_layout(
     Raises the parts' own exceptions, each a sentence for people; nothing then still runs.
     """
     profiles = Profiles.open(workspace)
+    if other_network == network:
+        raise UserError(
+            f"network {network} is not compared with itself; give --other-network another name"
+        )
     networks = [name for name in (other_network, network) if name is not None]
     asked = [
         wanted(

@@ -110,10 +110,10 @@ def validated(
     deployment: Any = SimpleNamespace(processes=processes, workers=processes[:2])
     client: Any = ThisMachine(by_hand.d, change)
     model = Profiles.open(shipped_profiles().parent).model("tiny")
-    cases = asyncio.run(
+    tried = asyncio.run(
         try_transfers(deployment, {"here": client}, model, "seed", under_load=under_load)
     )
-    return judge(cases, "UCX on shm")
+    return judge(tried.cases, "UCX on shm", tried.load)
 
 
 def test_transfers_that_are_right_are_validated_idle_and_under_load(by_hand: ByHand) -> None:

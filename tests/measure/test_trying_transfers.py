@@ -12,7 +12,7 @@ import pytest
 
 import pdconsole.measure.validation as validation
 from pdconsole.measure.errors import MeasureError
-from pdconsole.measure.validation import try_transfers
+from pdconsole.measure.validation import Tried, try_transfers
 from pdconsole.model.validation import Case, Judgement, judge
 from pdconsole.profiles import Profiles, shipped_profiles
 from pdconsole.profiles.schema import ModelProfile
@@ -101,33 +101,38 @@ def model(monkeypatch: pytest.MonkeyPatch) -> ModelProfile:
     return Profiles.open(shipped_profiles().parent).model("tiny")
 
 
-async def tried(engine: Engine, model: ModelProfile, **how: Any) -> tuple[Case, ...]:
-    roles = {"P1": "prefill", "D1": "decode", "router": "router"}
+async def tried(engine: Engine, model: ModelProfile, pairs: int = 1, **how: Any) -> Tried:
+    prefill = {f"P{n + 1}": "prefill" for n in range(pairs)}
+    roles = {**prefill, "D1": "decode", "router": "router"}
     processes = [
         types.SimpleNamespace(name=name, role=role, node="a", url=f"http://{name[0].lower()}")
         for name, role in roles.items()
     ]
-    deployment = types.SimpleNamespace(processes=processes, workers=processes[:2])
+    deployment = types.SimpleNamespace(processes=processes, workers=processes[:-1])
     client: Any = how.pop("client", Client(engine))
     return await try_transfers(deployment, {"a": client}, model, "seed", **how)  # type: ignore[arg-type]
 
 
-def judged(cases: tuple[Case, ...]) -> Judgement:
-    return judge(cases, "UCX on shm")
+def judged(found: Tried) -> Judgement:
+    return judge(found.cases, "UCX on shm", found.load)
 
 
 async def test_transfers_that_are_right_pass(engine: Engine, model: ModelProfile) -> None:
-    cases = await tried(engine, model)
-    found = judged(cases)
+    made = await tried(engine, model)
+    found = judged(made)
     assert found.verdict == "ok"
     assert found.deviation == 0
     assert found.control is not None
     assert found.control > 0.5
     # A block of 63, seen.
     assert found.smallest_caught.startswith("one block another prompt's (1 of 63 blocks, 1,000")
-    loaded = [case.length for case in cases if case.kind == "transfer" and case.loaded]
+    loaded = [case.length for case in healthy(made) if case.loaded]
     assert loaded == [20, 100, 405, 1000]
     assert sum(who == "router" for who, _ in engine.log) >= 8
+
+
+def healthy(made: Tried) -> list[Case]:
+    return [case for case in made.cases if case.kind == "transfer"]
 
 
 async def test_nothing_stays_held_on_p(engine: Engine, model: ModelProfile) -> None:
@@ -138,8 +143,8 @@ async def test_nothing_stays_held_on_p(engine: Engine, model: ModelProfile) -> N
 async def test_d_and_the_reference_alone_are_scored_by_the_reference(
     engine: Engine, model: ModelProfile
 ) -> None:
-    cases = await tried(engine, model, under_load=False)
-    assert {case.who for case in cases if case.kind == "self"} == {"P1", "D1"}
+    made = await tried(engine, model, under_load=False)
+    assert {case.who for case in made.cases if case.kind == "self"} == {"P1", "D1"}
     assert {who for who, what in engine.log if what == "score"} == {"P1"}
 
 
@@ -185,10 +190,70 @@ class DeadD(Client):
 
 
 async def test_a_replica_that_does_not_answer_is_named(engine: Engine, model: ModelProfile) -> None:
-    cases = await tried(engine, model, under_load=False, client=DeadD(engine))
-    found = judged(cases)
+    found = judged(await tried(engine, model, under_load=False, client=DeadD(engine)))
     assert found.verdict == "fail"
     assert "D1 on a gave no answer: nothing listens there" in found.message
+
+
+async def test_transfers_that_fail_are_not_tried_for_hours(
+    engine: Engine, model: ModelProfile
+) -> None:
+    made = await tried(engine, model, pairs=6, client=DeadD(engine))
+    # One that hangs takes minutes.
+    assert [case.who for case in made.cases] == ["P1>D1", "P2>D1", "P3>D1"]
+    assert not any(who == "router" for who, _ in engine.log)
+
+
+class SilentRouter(Client):
+    async def http(self, method: str, url: str, *, body: bytes, **how: Any) -> HttpReply:
+        if "http://r" in url:
+            return HttpReply(status=503, body=b"no workers", elapsed_ms=1.0)
+        return await super().http(method, url, body=body, **how)
+
+
+async def test_a_load_that_was_none_is_said(
+    engine: Engine, model: ModelProfile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = judged(await tried(engine, model, client=SilentRouter(engine)))
+    assert found.verdict == "warn"
+    assert "requests beside the loaded transfers failed" in found.message
+
+
+class NoNumbers(Client):
+    """D's log-probabilities overflow once it has read KV."""
+
+    async def http(self, method: str, url: str, *, body: bytes, **how: Any) -> HttpReply:
+        reply = await super().http(method, url, body=body, **how)
+        asked = json.loads(body).get("kv_transfer_params") or {}
+        if "remote_request_id" not in asked:
+            return reply
+        answer = json.loads(reply.body)
+        tokens = answer["choices"][0]["logprobs"]["token_logprobs"]
+        tokens[:] = ["nan"] * len(tokens)
+        return HttpReply(status=200, body=json.dumps(answer).encode(), elapsed_ms=1.0)
+
+
+async def test_log_probabilities_that_are_no_numbers_fail(
+    engine: Engine, model: ModelProfile
+) -> None:
+    found = judged(await tried(engine, model, under_load=False, client=NoNumbers(engine)))
+    assert found.verdict == "fail"
+    assert "D1 on a gave log-probabilities that are no numbers" in found.message
+
+
+async def test_two_blocks_swapped_are_no_control(engine: Engine, model: ModelProfile) -> None:
+    """Of 20 tokens they are all blocks that there are, and still the prompt's own."""
+    made = await tried(engine, model, under_load=False)
+    controls = [case for case in made.cases if case.control]
+    assert {case.corruption for case in controls} == {"another prompt's blocks"}
+    assert [case.length for case in controls] == [20, 100, 405, 1000]
+
+
+async def test_a_model_too_short_for_any_prompt_is_not_judged(
+    engine: Engine, model: ModelProfile
+) -> None:
+    short = model.model_copy(update={"max_model_len": 40})
+    assert judged(await tried(engine, short)).verdict == "unknown"
 
 
 class LostNode(Client):

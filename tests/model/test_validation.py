@@ -11,6 +11,7 @@ from pdconsole.model.quality import Evidence, quality_flags
 from pdconsole.model.validation import (
     BlockIds,
     Case,
+    Load,
     Score,
     compare,
     count_wrong,
@@ -88,6 +89,43 @@ def test_without_a_control_by_far_it_proves_little(controls: list[Case]) -> None
     assert judge([SELF, HEALTHY, *controls], UCX).verdict == "warn"
 
 
+def test_a_deviation_that_is_no_number_is_no_pass() -> None:
+    nan = case("transfer", 0.0, score=score(float("nan")))
+    assert judge([SELF, HEALTHY, nan, CONTROL], UCX).verdict == "fail"
+
+
+def test_a_transfer_that_fails_is_no_pass_where_nothing_else_is_known() -> None:
+    broken = case("transfer", 0.0, score=None, error="P1 on a gave no answer")
+    alone = case("self", 0.0, score=None, error="P1 on a gave no answer")
+    found = judge([broken, alone], UCX)
+    assert found.verdict == "fail"
+    assert "P1 on a gave no answer" in found.message
+    # One that went well and was not scored says nothing of the KV.
+    unscored = msgspec.structs.replace(broken, unscored=True)
+    assert judge([unscored, alone], UCX).verdict == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("load", "says"),
+    [
+        (Load(asked=100, answered=100, failed=100), "100 of the 100 requests"),
+        (Load(asked=100, answered=40), "only 40 of 100"),
+        (Load(asked=100, answered=103), ""),
+    ],
+)
+def test_the_load_was_there_or_the_verdict_says_so(load: Load, says: str) -> None:
+    found = judge([SELF, HEALTHY, CONTROL], UCX, load)
+    assert found.verdict == ("warn" if says else "ok")
+    assert says in found.message
+
+
+def test_a_rounding_that_is_not_known_is_said() -> None:
+    silent = case("self", 0.0, who="D1", score=None, error="D1 on b gave no answer")
+    found = judge([SELF, silent, HEALTHY, CONTROL], UCX)
+    assert found.verdict == "warn"
+    assert "D1 on b gave no answer" in found.message
+
+
 def test_without_a_score_of_its_own_nothing_is_judged() -> None:
     found = judge([case("self", 0, score=None, error="P1 on a does not score"), HEALTHY], UCX)
     assert found.verdict == "unknown"
@@ -104,6 +142,7 @@ def test_one_transport_against_another() -> None:
     assert found is not None
     assert (found.prompts, found.equal, found.deviation) == (2, 1, 0.0)
     assert compare(ours, []) is None
+    assert compare(ours, [case("transfer", 0, length=20)]) is None  # another prompt
     parted = [case("transfer", 0, score=score(0.5, tokens=(1, 6, 7, 8)))]
     apart = compare(ours, parted)
     assert apart is not None

@@ -50,13 +50,22 @@ class Gate:
 
 
 @pytest.fixture
-def found(monkeypatch: pytest.MonkeyPatch) -> list[Validated | None]:
-    """What the earlier run of the layout was in each validation; each is found wrong."""
+def wrong() -> set[str]:
+    """The networks whose KV is found wrong."""
+    return {"shm", "tcp"}
+
+
+@pytest.fixture
+def found(monkeypatch: pytest.MonkeyPatch, wrong: set[str]) -> list[Validated | None]:
+    """What the earlier run of the layout was in each validation."""
     earlier: list[Validated | None] = []
 
     async def validate(*words: Any, **how: Any) -> Validated:
         earlier.append(how["earlier"])
-        event = ev.KvValidated(run="1", verdict="fail", message="P1>D1 is wrong")
+        is_wrong = words[3].name in wrong
+        event = ev.KvValidated(
+            run="1", verdict="fail" if is_wrong else "ok", message="P1>D1 is wrong"
+        )
         return Validated(event=event, network=words[3].name)
 
     monkeypatch.setattr(kv_gate, "validate", validate)
@@ -111,10 +120,21 @@ async def test_where_nothing_is_handed_over_nothing_is_said(
 
 
 async def test_a_layout_is_compared_with_itself_on_another_network(
-    found: list[Validated | None],
+    found: list[Validated | None], wrong: set[str]
 ) -> None:
+    wrong.clear()
     gate = Gate()
     await gate(run(network="shm"))
     await gate(run("2P-TP1+1D-TP1", network="tcp"))
     await gate(run(network="tcp"))
     assert [one and one.network for one in found] == [None, None, "shm"]
+
+
+async def test_a_network_that_is_wrong_is_no_measure_of_the_next(
+    found: list[Validated | None], wrong: set[str]
+) -> None:
+    wrong.remove("tcp")
+    gate = Gate()
+    for network in ("shm", "tcp", "srd"):
+        await gate(run(network=network))
+    assert [one and one.network for one in found] == [None, None, "tcp"]

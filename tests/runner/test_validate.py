@@ -34,6 +34,22 @@ def test_a_layout_that_cannot_be_validated_is_refused_in_a_sentence(
     assert says in done.output
 
 
+def test_a_network_is_not_compared_with_itself(tmp_path: Path) -> None:
+    asked = ["--network", "tcp", "--other-network", "tcp"]
+    done = CliRunner().invoke(cli, ["-w", str(tmp_path), "validate", *asked])
+    assert done.exit_code == 1
+    assert "not compared with itself" in done.output
+
+
+@pytest.mark.parametrize(("verdict", "code"), [("ok", 0), ("warn", 0), ("fail", 1), ("unknown", 1)])
+def test_only_a_verdict_that_says_the_kv_is_right_ends_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verdict: str, code: int
+) -> None:
+    outcome = {"verdict": verdict, "simulated": False}
+    monkeypatch.setattr("pdconsole.runner.validate.validate_layout", lambda *_, **__: outcome)
+    assert CliRunner().invoke(cli, ["-w", str(tmp_path), "validate"]).exit_code == code
+
+
 def test_what_a_person_reads_names_the_smallest_corruption_and_what_was_missed() -> None:
     event = ev.KvValidated(
         run="1",
