@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,7 +32,7 @@ class _Reader(Protocol):
 
 
 _READERS: tuple[_Reader, ...] = (ours, bench_serve, aiperf, guidellm, genai_bench)
-_DEPTH = 5  # levels of directories that are looked through
+_DEPTH = 8  # levels of directories that are looked through
 # What programs write beside their results: PyTorch's form of them, sums over runs, what was sent.
 _BESIDE = re.compile(
     r"\..*|.*\.pytorch\.json|summary\.json|experiment_metadata\.json|debug_for_run_.*"
@@ -44,15 +45,16 @@ _NO_RESULTS_IN = re.compile(r"\..*|logs|requests|superseded|aggregate|sweep_aggr
 def read_points(path: Path) -> tuple[list[PointRow], list[ResultError]]:
     """The points of any file or directory that is supported, and what could not be read.
 
-    A directory without results of its own is all of those in it. Points are in the order of
-    their directories, and within one in the order of load.
+    A directory is its own results and those in it; what links lead to as well is read once. Points
+    are in the order of their directories, and within one in the order of load.
     """
     if not path.is_dir():
         try:
-            return _ordered(read_file(path)), []
+            rows, problems = _read(path)
         except ResultError as e:
             return [], [e]
-    rows, problems = _read_tree(path, _DEPTH)
+        return _ordered(rows), problems
+    rows, problems = _Tree(path).read()
     if not rows and not problems and not _has_network_tests(path):
         problems = [_nothing(path)]
     return _ordered(rows), problems
@@ -75,28 +77,78 @@ def read_point(path: Path) -> PointRow:
 
 
 def read_file(path: Path) -> list[PointRow]:
-    """The points of a file. Raises ResultError when it holds no result."""
-    return [row for document in _documents(path) for row in _rows(path, document)]
+    """The points of a file. Raises ResultError when a result in it cannot be read, or none is."""
+    rows, problems = _read(path)
+    if problems:
+        raise problems[0]
+    return rows
 
 
-def _read_tree(directory: Path, depth: int) -> tuple[list[PointRow], list[ResultError]]:
-    rows, problems = _read_files(directory)
-    if rows or depth == 0:
-        return rows, problems
-    for inner in sorted(directory.iterdir()):
-        if inner.is_dir() and not _NO_RESULTS_IN.fullmatch(inner.name):
-            more, wrong = _read_tree(inner, depth - 1)
-            rows += more
-            problems += wrong
+def _read(path: Path) -> tuple[list[PointRow], list[ResultError]]:
+    """Of several results in a file those that can be read, and what is wrong with the others.
+    Raises ResultError where none can."""
+    rows: list[PointRow] = []
+    documents, problems = _documents(path)
+    for document in documents:
+        try:
+            rows += _rows(path, document)
+        except ResultError as e:
+            problems.append(e)
+    if problems and not rows:
+        raise problems[0]
     return rows, problems
 
 
-def _read_files(directory: Path) -> tuple[list[PointRow], list[ResultError]]:
+class _Tree:
+    """A directory and those in it. Each file counts once, under its own name, whatever links lead
+    to it."""
+
+    def __init__(self, top: Path) -> None:
+        self._top = top
+        self._real = top.resolve()
+        self._entered = {self._real}  # a link to one of them would lead around
+
+    def read(self) -> tuple[list[PointRow], list[ResultError]]:
+        return self._read(self._top, _DEPTH)
+
+    def _read(self, directory: Path, depth: int) -> tuple[list[PointRow], list[ResultError]]:
+        rows, problems = _read_files(directory, self._leads_back)
+        try:
+            inner = sorted(directory.iterdir()) if depth else []
+        except OSError as e:
+            return rows, [*problems, ResultError(f"cannot read {directory}: {e.strerror}")]
+        for each in inner:
+            if not each.is_dir() or _NO_RESULTS_IN.fullmatch(each.name) or self._leads_back(each):
+                continue
+            more, wrong = self._read(each, depth - 1)
+            rows += more
+            problems += wrong
+        return rows, problems
+
+    def _leads_back(self, path: Path) -> bool:
+        """A link to what is read anyway, or to a directory that this one is in."""
+        if not path.is_symlink() or not path.exists():
+            return False
+        real = path.resolve()
+        inside = real.is_relative_to(self._real) and (real.is_dir() or real.suffix == ".json")
+        if inside or self._real.is_relative_to(real) or real in self._entered:
+            return True
+        self._entered.add(real)
+        return False
+
+
+def _read_files(
+    directory: Path, passed_by: Callable[[Path], bool] = lambda _: False
+) -> tuple[list[PointRow], list[ResultError]]:
     rows: list[PointRow] = []
     problems: list[ResultError] = []
     for path in _point_files(directory):
+        if passed_by(path):
+            continue
         try:
-            rows += read_file(path)
+            more, wrong = _read(path)
+            rows += more
+            problems += wrong
         except ResultError as e:
             problems.append(e)
     return rows, problems
@@ -112,9 +164,9 @@ def _ordered(rows: list[PointRow]) -> list[PointRow]:
 
 def _point_files(directory: Path) -> Iterator[Path]:
     for path in sorted(directory.glob("*.json"), key=lambda path: path.name):
-        if is_network_test(path):
+        if is_network_test(path) or _BESIDE.fullmatch(path.name):
             continue
-        if not _BESIDE.fullmatch(path.name):
+        if path.is_file() or not path.exists():  # a link to nowhere is named, a pipe is none
             yield path
 
 
@@ -134,24 +186,37 @@ def _nothing(directory: Path) -> ResultError:
     return ResultError(f"{directory} holds no results{state}")
 
 
-def _documents(path: Path) -> list[dict[str, Any]]:
-    """One, or several where a program appends its results to one file, a line each."""
+def _documents(path: Path) -> tuple[list[dict[str, Any]], list[ResultError]]:
+    """One, or several where a program appends its results to one file, a line each; and which of
+    those are damaged."""
     try:
         content = path.read_bytes()
     except OSError as e:
         raise ResultError(f"cannot read {path}: {e.strerror}") from e
+    if not content.strip():
+        raise ResultError(f"{path} is empty")
+    problems: list[ResultError] = []
     try:
-        try:
-            found = [json.loads(content)]
-        except json.JSONDecodeError as e:
-            if e.msg != "Extra data":
-                raise
-            found = [json.loads(line) for line in content.splitlines() if line.strip()]
+        found = [_parsed(content)]
     except ValueError as e:
-        raise ResultError(f"{path} is damaged: {e}") from e
+        found = []
+        for i, line in enumerate(content.splitlines(), 1):
+            try:
+                found += [_parsed(line)] if line.strip() else []
+            except ValueError as wrong:
+                if not found:  # then they are no results, a line each
+                    raise ResultError(f"{path} is damaged: {e}") from e
+                problems.append(ResultError(f"line {i} of {path} is damaged: {wrong}"))
     if not all(isinstance(document, dict) for document in found):
         raise ResultError(f"{path} is no benchmark result: it holds no object")
-    return found
+    return found, problems
+
+
+def _parsed(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except RecursionError as e:
+        raise ValueError("it is nested too deeply") from e
 
 
 def _rows(path: Path, document: dict[str, Any]) -> list[PointRow]:
@@ -160,11 +225,30 @@ def _rows(path: Path, document: dict[str, Any]) -> list[PointRow]:
         lacks = ", ".join(bench_serve.missing(document))
         raise ResultError(f"{path} is no benchmark result: it lacks {lacks}")
     try:
-        return reader.rows(path, document)
-    except (TypeError, ValueError, KeyError, LayoutError) as e:
+        rows = reader.rows(path, document)
+        for row in rows:
+            _check(row)
+    except (
+        TypeError, ValueError, KeyError, AttributeError, IndexError, ArithmeticError, LayoutError,
+    ) as e:  # fmt: skip
         raise ResultError(
             f"{path} is no result of {reader.SOURCE} that can be read: {_said(e)}"
         ) from e
+    return rows
+
+
+def _check(row: PointRow) -> None:
+    """Raises ValueError where numbers are none, which no rule and no chart could use."""
+    if not 0 < row.duration_s < math.inf:
+        raise ValueError(f"its duration is {row.duration_s:g} s")
+    counts = {
+        "completed": row.completed,
+        "request_throughput": row.request_throughput,
+        "total_token_throughput": row.total_token_throughput,
+    }
+    for name, value in counts.items():
+        if not 0 <= value < math.inf:
+            raise ValueError(f"its {name} is {value:g}")
 
 
 def _said(error: Exception) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -200,3 +201,115 @@ def test_a_tree_of_directories_is_read_whole() -> None:
     rows = rows_of(MEASURED)
     assert len(rows) == len(list(MEASURED.rglob("*.json")))
     assert all(row.started_wall and row.input_tokens and row.num_prompts for row in rows)
+
+
+# --- files that nobody meant to write ---
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty"),
+        (b" \n", "is empty"),
+        (b"\0" * 64, "is damaged"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"a":' * 100_000, "nested too deeply"),
+        (b'{\n"duration": 1,\n"completed": 2,\n"x', "is damaged: Unterminated string"),
+        (b"[1, 2]", "holds no object"),
+    ],
+)
+def test_what_is_no_document_is_named(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "result.json"
+    path.write_bytes(content)
+    rows, problems = read_points(tmp_path)
+    assert rows == []
+    assert len(problems) == 1
+    assert said in str(problems[0])
+    assert str(path) in str(problems[0])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"completed": float("inf")}, {"completed": 10**400}, {"completed": -1}, {"duration": 0.0},
+        {"duration": -3.0}, {"duration": float("nan")}, {"duration": "soon"}, {"duration": True},
+        {"duration": None}, {"request_throughput": float("nan")}, {"total_token_throughput": [1]},
+    ],
+)  # fmt: skip
+def test_numbers_that_are_none_are_named_not_compared(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    (name,) = changes
+    path = write(tmp_path / "result.json", bench_serve() | changes)
+    with pytest.raises(ResultError, match=f"no result of vllm bench serve .* its {name} is"):
+        read_point(path)
+
+
+def test_latencies_that_are_none_are_unknown(tmp_path: Path) -> None:
+    odd = {"mean_ttft_ms": 10**400, "median_ttft_ms": "fast", "p99_ttft_ms": [9], "failed": {}}
+    row = read_point(write(tmp_path / "result.json", bench_serve() | odd))
+    assert (row.ttft_mean_ms, row.ttft_p50_ms, row.ttft_p99_ms, row.failed) == (None,) * 4
+    assert row.ttft_p90_ms == 400.0
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        aiperf(CONCURRENT, benchmark_duration={"unit": "sec", "avg": 0}),
+        aiperf(CONCURRENT, input_config={"phases": 5}),
+        guidellm({"type_": "synchronous"}, metrics={"request_totals": 3}, duration="x"),
+        genai_bench(4, "s") | {"aggregated_metrics": {"run_duration": 1, "stats": 5}},
+        bench_serve() | {"pdconsole": {"workload": 5, "loaded_gpus": "x"}},
+        bench_serve() | {"pdconsole": {"workload": {"input_len": 1}, "loaded_gpus": []}},
+    ],
+)
+def test_wrong_types_are_named(tmp_path: Path, document: dict[str, Any]) -> None:
+    with pytest.raises(ResultError, match=r"result\.json is no result of"):
+        read_point(write(tmp_path / "result.json", document))
+
+
+def test_of_appended_results_one_may_be_torn(tmp_path: Path) -> None:
+    path = tmp_path / "all.json"
+    path.write_text(f"{json.dumps(bench_serve())}\n{json.dumps(bench_serve())[:99]}")
+    rows, problems = read_points(path)
+    assert len(rows) == 1
+    assert f"line 2 of {path} is damaged" in str(problems[0])
+
+
+def test_the_first_versions_of_vllm_wrote_totals_and_another_name(tmp_path: Path) -> None:
+    old = bench_serve()
+    del old["total_token_throughput"]
+    del old["request_throughput"]
+    row = read_point(
+        write(tmp_path / "a.json", old | {"request_inthroughput": 4, "input_throughput": 20000})
+    )
+    assert (row.request_throughput, row.total_token_throughput) == (4.0, 21000.0)
+
+
+def test_links_are_no_second_measurement(tmp_path: Path) -> None:
+    run = tmp_path / "x_4xtp2"
+    write(run / "conc8.json", bench_serve())
+    (run / "last.json").symlink_to("conc8.json")
+    (tmp_path / "latest").symlink_to("x_4xtp2")
+    (run / "up").symlink_to("..")
+    (tmp_path / "elsewhere").symlink_to(tmp_path.parent)
+    (row,) = rows_of(tmp_path)
+    assert (row.file, row.layout) == (str(run / "conc8.json"), "4xtp2")
+    assert [row.file for row in rows_of(run)] == [str(run / "conc8.json")]
+
+
+def test_results_below_results_are_read_too(tmp_path: Path) -> None:
+    write(tmp_path / "stray.json", bench_serve())
+    write(tmp_path / "x_4xtp2" / "conc8.json", bench_serve())
+    assert [row.layout for row in rows_of(tmp_path)] == ["?", "4xtp2"]
+
+
+def test_what_is_no_file_is_passed_by(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.json")
+    write(tmp_path / "d.json" / "conc8.json", bench_serve())
+    (tmp_path / "gone.json").symlink_to("nowhere")
+    rows, problems = read_points(tmp_path)
+    assert len(rows) == 1
+    (gone,) = problems
+    assert "cannot read" in str(gone)
+    assert "gone.json" in str(gone)

@@ -51,6 +51,8 @@ def rows(path: Path, document: Mapping[str, Any]) -> list[PointRow]:
     inputs = _value(metrics, "total_isl") or _sum(metrics, "input_sequence_length")
     outputs = _value(metrics, "total_osl") or _sum(metrics, "output_sequence_length")
     out_per_second = _value(metrics, "output_token_throughput")
+    if duration <= 0:
+        raise ValueError("it has no duration")
     total = ((inputs or 0.0) + (outputs or 0.0)) / duration
     load = _load(config)
     rate, cap = number(load.get("rate")), count(load.get("concurrency"))
@@ -174,7 +176,7 @@ def _burstiness(load: Mapping[str, Any]) -> float | None:
 def _model(config: Mapping[str, Any]) -> str:
     items = mapping(config.get("models")).get("items") or ()
     names = [str(mapping(item).get("name")) for item in items]
-    return ", ".join(names or mapping(config.get("endpoint")).get("model_names") or ())
+    return ", ".join(names or map(str, mapping(config.get("endpoint")).get("model_names") or ()))
 
 
 def _flags(document: Mapping[str, Any]) -> dict[str, str]:

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from pdconsole.results.point_row import LATENCIES, STATISTICS, PointRow, per_gpu
-from pdconsole.results.readers.fields import count, number, wall
+from pdconsole.results.readers.fields import count, needed, number, wall
 from pdconsole.results.readers.place import Place, place_of, told_by
 
 SOURCE = "vllm bench serve"
 NEEDED = ("duration", "completed", "request_throughput", "total_token_throughput")
+# What the first versions, which knew no total, called its rates; a later one writes both.
+_OLD_RATES = ("request_inthroughput", "input_throughput")
 
 # Users write "unlimited" as a huge number, because inf did not always work.
 UNLIMITED_RATE = 1e6
@@ -27,17 +29,20 @@ _KEYS = {
 
 
 def recognises(document: Mapping[str, Any]) -> bool:
-    return not missing(document)
+    lacks = missing(document)
+    return not lacks or (
+        not {"duration", "completed"} & set(lacks) and any(key in document for key in _OLD_RATES)
+    )
 
 
 def missing(document: Mapping[str, Any]) -> list[str]:
-    return [key for key in NEEDED if not isinstance(document.get(key), int | float)]
+    return [key for key in NEEDED if key not in document]
 
 
 def rows(path: Path, document: Mapping[str, Any]) -> list[PointRow]:
     """The point of a file of somebody else."""
     place = place_of(path, document)
-    duration = float(document["duration"])
+    duration = needed(document, "duration")
     ended = wall(document.get("date"))
     row = PointRow(
         source=SOURCE,
@@ -55,16 +60,19 @@ def rows(path: Path, document: Mapping[str, Any]) -> list[PointRow]:
 def measured(path: Path, document: Mapping[str, Any], gpus: int | None) -> dict[str, Any]:
     """What the keys of `vllm bench serve` tell, whoever wrote them."""
     kind, value = load(document)
-    total = float(document["total_token_throughput"])
+    duration, completed = needed(document, "duration"), int(needed(document, "completed"))
+    total = _total_rate(document, duration)
     return {
         "file": str(path),
         "model": str(document.get("model_id") or ""),
         "kind": kind,
         "value": value,
-        "duration_s": float(document["duration"]),
-        "completed": int(document["completed"]),
+        "duration_s": duration,
+        "completed": completed,
         "failed": count(document.get("failed")),
-        "request_throughput": float(document["request_throughput"]),
+        "request_throughput": needed(document, "request_throughput")
+        if "request_throughput" in document
+        else completed / duration,
         "output_throughput": number(document.get("output_throughput")),
         "total_token_throughput": total,
         "tokens_per_s_per_gpu": per_gpu(total, gpus),
@@ -77,6 +85,16 @@ def measured(path: Path, document: Mapping[str, Any], gpus: int | None) -> dict[
         "date": str(document.get("date") or ""),
         **_latencies(document),
     }
+
+
+def _total_rate(document: Mapping[str, Any], duration: float) -> float:
+    """The first versions wrote the totals alone."""
+    if "total_token_throughput" in document:
+        return needed(document, "total_token_throughput")
+    tokens = needed(document, "total_input_tokens") + (
+        number(document.get("total_output_tokens")) or 0.0
+    )
+    return tokens / duration
 
 
 def lengths(place: Place, document: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,17 +12,33 @@ def number(value: Any) -> float | None:
     """A finite number, also when it is written as text."""
     if isinstance(value, bool):
         return None
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            return None
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+    if not isinstance(value, int | float | str):
+        return None
+    try:
+        found = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return found if math.isfinite(found) else None
 
 
 def count(value: Any) -> int | None:
     found = number(value)
     return None if found is None else int(found)
+
+
+def needed(document: Mapping[str, Any], key: str) -> float:
+    """A number that nothing can replace. Raises KeyError or ValueError."""
+    if key not in document:
+        raise KeyError(key)
+    found = number(document[key])
+    if found is None:
+        raise ValueError(f"its {key} is {_short(document[key])}")
+    return found
+
+
+def _short(value: Any) -> str:
+    text = repr(value) if not isinstance(value, int) else str(value)[:40]
+    return text if len(text) <= 40 else text[:39] + "…"
 
 
 def mapping(value: Any) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from pdconsole.results.errors import ResultError
 from pdconsole.results.point_row import PointRow, per_gpu
-from pdconsole.results.readers.fields import count, mapping, number
+from pdconsole.results.readers.fields import count, mapping, needed, number
 from pdconsole.results.readers.place import place_of, told_by
 
 SOURCE = "genai-bench"
@@ -45,8 +45,8 @@ def rows(path: Path, document: Mapping[str, Any]) -> list[PointRow]:
     if where["gpus"] is None:
         where["gpus"] = where["gpus_all"] = count(experiment.get("server_gpu_count"))
     where["gpu_model"] = where["gpu_model"] or str(experiment.get("server_gpu_type") or "")
-    duration = float(told["run_duration"])
-    total = float(told["mean_total_tokens_throughput_tokens_per_s"])
+    duration = needed(told, "run_duration")
+    total = needed(told, "mean_total_tokens_throughput_tokens_per_s")
     concurrency = number(told.get("num_concurrency"))
     input_len, output_len = _lengths(str(told.get("scenario") or ""), stats)
     model = experiment.get("model") or experiment.get("api_model_name")
@@ -62,9 +62,9 @@ def rows(path: Path, document: Mapping[str, Any]) -> list[PointRow]:
             kind="concurrency",
             value=concurrency,
             duration_s=duration,
-            completed=int(told["num_completed_requests"]),
+            completed=int(needed(told, "num_completed_requests")),
             failed=count(told.get("num_error_requests")),
-            request_throughput=float(told["requests_per_second"]),
+            request_throughput=needed(told, "requests_per_second"),
             output_throughput=number(told.get("mean_output_throughput_tokens_per_s")),
             total_token_throughput=total,
             tokens_per_s_per_gpu=per_gpu(total, where["gpus"]),

@@ -19,7 +19,7 @@ _THEIR_WORD = {"mean": "mean", "median": "p50"}
 
 
 def recognises(document: Mapping[str, Any]) -> bool:
-    return isinstance(document.get("pdconsole"), dict) and bench_serve.recognises(document)
+    return isinstance(document.get("pdconsole"), dict) and not bench_serve.missing(document)
 
 
 def rows(path: Path, document: Mapping[str, Any]) -> list[PointRow]:
