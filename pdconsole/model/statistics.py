@@ -171,15 +171,34 @@ class Interval(msgspec.Struct, frozen=True):
         return (self.high - self.low) / 2
 
 
-def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval | None:
-    """Student's t interval of the mean of independent values; None for fewer than two."""
+def mean_interval(
+    values: Sequence[float], level: float = 0.95, *, block: int = 1
+) -> Interval | None:
+    """Student's t interval of the mean; None for fewer than two values, or blocks.
+
+    Values that hang together in their order have one of the means of `block` consecutive ones. It
+    is never narrower than if they were independent: few blocks may be alike by chance.
+    """
     n = len(values)
-    if n < 2:
+    if n < 2 or n // block < 2:
         return None
     middle = mean(values)
-    standard_error = deviation(values) / math.sqrt(n - 1)
-    reach = student_t_quantile(n - 1, 0.5 + level / 2) * standard_error
+    reach = _reach_of_mean(values, level)
+    if block > 1:
+        reach = max(reach, _reach_of_mean([mean(part) for part in _parts(values, block)], level))
     return Interval(middle - reach, middle + reach, level)
+
+
+def _reach_of_mean(values: Sequence[float], level: float) -> float:
+    n = len(values)
+    return student_t_quantile(n - 1, 0.5 + level / 2) * deviation(values) / math.sqrt(n - 1)
+
+
+def _parts(values: Sequence[float], block: int) -> list[Sequence[float]]:
+    """All values in parts of nearly equal length, none shorter than `block`."""
+    k = len(values) // block
+    borders = [len(values) * i // k for i in range(k + 1)]
+    return [values[borders[i] : borders[i + 1]] for i in range(k)]
 
 
 def bootstrap_interval(
@@ -189,17 +208,56 @@ def bootstrap_interval(
     seed: int | str,
     level: float = 0.95,
     resamples: int = 1000,
+    block: int = 1,
 ) -> Interval | None:
-    """Percentile bootstrap interval of any statistic; None for fewer than two values.
+    """Percentile bootstrap interval of any statistic; None for fewer than two values, or blocks.
 
-    The seed decides the resamples, so that a reader who repeats it gets the same interval.
+    Of values that hang together in their order, blocks of consecutive ones are drawn, the last
+    being before the first. As few blocks say little, what they give is widened by `few_blocks`,
+    and it is never narrower than if values were independent. The seed decides the resamples, so
+    that a reader who repeats it gets the same interval.
     """
-    if len(values) < 2:
+    n = len(values)
+    if n < 2 or n // block < 2:
         return None
-    choices = random.Random(seed).choices  # resampling, not secrets
-    found = [statistic(choices(values, k=len(values))) for _ in range(resamples)]
+    rng = random.Random(seed)  # resampling, not secrets
+    found = [statistic(rng.choices(values, k=n)) for _ in range(resamples)]
     low, high = percentiles(found, (50 * (1 - level), 50 * (1 + level)))
+    if block > 1:
+        around = [*values, *values[: block - 1]]
+        found = [statistic(_drawn(around, n, block, rng)) for _ in range(resamples)]
+        ends = percentiles(found, (50 * (1 - level), 50 * (1 + level)))
+        middle, wider = statistic(values), few_blocks(n // block, level)
+        low = min(low, middle - wider * (middle - ends[0]))
+        high = max(high, middle + wider * (ends[1] - middle))
     return Interval(low, high, level)
+
+
+def _drawn(around: Sequence[float], n: int, block: int, rng: random.Random) -> list[float]:
+    found: list[float] = []
+    for start in rng.choices(range(n), k=math.ceil(n / block)):
+        found += around[start : start + block]
+    return found[:n]
+
+
+def round_of(kind: str, load: float | None, request_s: float | None) -> int:
+    """How many requests are in flight together: the block for intervals over requests.
+
+    `load` is the concurrency of a closed loop or the rate of an open one, where by Little's law it
+    is times the life of a request.
+    """
+    if load is None:
+        return 1
+    if kind == "concurrency":
+        return max(1, round(load))
+    return max(1, round(load * (request_s or 0.0)))
+
+
+def few_blocks(blocks: int, level: float = 0.95) -> float:
+    """How much wider an interval must be that was drawn from so few blocks: as Student's t is."""
+    normal = NormalDist().inv_cdf(0.5 + level / 2)
+    t = student_t_quantile(blocks - 1, 0.5 + level / 2)
+    return t / normal * math.sqrt(blocks / (blocks - 1))
 
 
 @lru_cache(maxsize=1024)

@@ -167,6 +167,9 @@ def _ours(
     samples: Mapping[str, Sequence[float]],
 ) -> dict[str, Any]:
     plan, facts, result = record.plan, record.facts, measured.result
+    block = statistics.round_of(
+        point.kind, point.value, statistics.mean(samples["e2el"] or [0.0]) / 1000
+    )
     return {
         "version": DOCUMENT_VERSION,
         "simulated": facts.simulated,
@@ -184,8 +187,10 @@ def _ours(
             "t1_node_t": measured.t1_node_t,
             "seconds": result.window_s,
             "started_wall": measured.started_wall,
+            "t0_wall": measured.window_wall,
         },
-        "intervals": _intervals(samples, measured.seed),
+        "intervals": _intervals(samples, measured.seed, block),
+        "interval_block": block,
         "seed": measured.seed,
         "pairs": result.pairs,
         "drained": measured.drained,
@@ -217,21 +222,22 @@ def _where(record: RunRecord, layout: Layout) -> dict[str, Any]:
 
 
 def _intervals(
-    samples: Mapping[str, Sequence[float]], seed: str
+    samples: Mapping[str, Sequence[float]], seed: str, block: int
 ) -> dict[str, dict[str, tuple[float, float]]]:
     """95 % intervals, ms, of means (Student's t) and medians (bootstrap).
 
-    They take requests as independent, which in a closed loop they are not quite.
+    Requests that are in flight together share their fate; so both are of blocks of as many.
     """
     found: dict[str, dict[str, tuple[float, float]]] = {}
     for name in ("ttft", "tpot", "e2el"):
         values = samples[name]
-        of_mean = statistics.mean_interval(values)
+        of_mean = statistics.mean_interval(values, block=block)
         of_median = statistics.bootstrap_interval(
             values,
             lambda sample: statistics.percentile(sample, 50),
             seed=f"{seed} {name}",
             resamples=BOOTSTRAP_RESAMPLES,
+            block=block,
         )
         if of_mean is not None and of_median is not None:
             found[f"{name}_ms"] = {

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import random
+import statistics
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -81,3 +84,52 @@ def test_bootstrap_is_decided_by_its_seed() -> None:
     assert one != s.bootstrap_interval(values, s.mean, seed="other")
     assert one is not None
     assert one.low < s.mean(values) < one.high
+
+
+def _in_rounds(seed: int, rounds: int = 10, size: int = 8) -> list[float]:
+    """Values around 0 that share half of their scatter with the others of their round."""
+    rng = random.Random(seed)
+    return [
+        shared + rng.gauss(0, 1)
+        for shared in (rng.gauss(0, 1) for _ in range(rounds))
+        for _ in range(size)
+    ]
+
+
+def test_intervals_of_values_that_hang_together_cover_what_they_should() -> None:
+    def covered(block: int) -> tuple[int, int]:
+        means = medians = 0
+        for seed in range(200):
+            values = _in_rounds(seed)
+            of_mean = s.mean_interval(values, block=block)
+            of_median = s.bootstrap_interval(
+                values, statistics.median, seed=seed, resamples=100, block=block
+            )
+            assert of_mean is not None
+            assert of_median is not None
+            means += of_mean.low <= 0 <= of_mean.high
+            medians += of_median.low <= 0 <= of_median.high
+        return means, medians
+
+    assert max(covered(1)) < 130  # of 200: as if independent, they are much too sure
+    assert min(covered(8)) >= 170
+
+
+def test_an_interval_by_blocks_is_never_narrower_and_needs_two() -> None:
+    alike = [1.0, 2.0, 3.0, 4.0] * 5  # all blocks of four have the same mean
+    assert s.mean_interval(alike, block=4) == s.mean_interval(alike)
+    free = s.bootstrap_interval(alike, s.mean, seed=1)
+    held = s.bootstrap_interval(alike, s.mean, seed=1, block=4)
+    assert free is not None
+    assert held is not None
+    assert held.low <= free.low
+    assert held.high >= free.high
+    assert s.mean_interval(alike, block=11) is None
+    assert s.bootstrap_interval(alike, s.mean, seed=1, block=11) is None
+
+
+def test_a_block_is_as_many_as_are_in_flight() -> None:
+    assert s.round_of("concurrency", 16, 2.5) == 16
+    assert s.round_of("request_rate", 4, 2.5) == 10
+    assert s.round_of("request_rate", 0.1, 2.5) == 1
+    assert s.round_of("concurrency", None, 2.5) == 1

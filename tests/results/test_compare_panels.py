@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from a_row import a_row
 from a_run import FACTS, a_measurement, a_plan
@@ -186,7 +187,7 @@ def _measured_row(tmp_path: Path) -> PointRow:
 def test_an_interval_is_of_the_file_or_of_its_requests(tmp_path: Path) -> None:
     row = _measured_row(tmp_path)
     assert latency_interval(row, parse_latency("tpot")) == row.ci["tpot_p50_ms"]
-    for name in ("tpot:p99", "itl", "chunk:16", "interactivity", "ttft:p90"):
+    for name in ("tpot:p99", "itl", "chunk:16", "chunk:16:p99", "interactivity", "ttft:p90"):
         axis = parse_latency(name)
         low, high = latency_interval(row, axis)
         value = axis.value(row)
@@ -202,3 +203,32 @@ def test_in_a_closed_loop_throughput_scatters_as_the_time_of_a_request(tmp_path:
     t_low, t_high = row.ci["e2el_mean_ms"]
     assert high / low == pytest.approx(t_high / t_low)
     assert throughput_share(a_row("4xtp2", 8, 6, 2000)) is None
+
+
+def test_the_interval_of_a_sum_is_of_the_sum_that_is_shown(tmp_path: Path) -> None:
+    # A long wait goes with quick tokens, so the p99 of the sum is far below the sum of the p99s.
+    point, measured = Point("concurrency", 4), a_measurement(Point("concurrency", 4), requests=120)
+    requests = tuple(
+        msgspec.structs.replace(r, ttft_ms=900.0, tpot_ms=5.0)
+        if i % 20 == 0
+        else msgspec.structs.replace(r, ttft_ms=100.0, tpot_ms=50.0)
+        for i, r in enumerate(measured.requests)
+    )
+    directory = ResultDirectory.create(tmp_path, a_plan("4xtp2"), FACTS)
+    directory.write_point(point, msgspec.structs.replace(measured, requests=requests))
+    (row,), _ = read_points(directory.path)
+    axis = parse_latency("chunk:16:p99")
+    low, high = latency_interval(row, axis)
+    assert axis.value(row) == 900 + 15 * 50
+    assert low <= axis.value(row) <= high
+
+
+def test_of_an_open_loop_that_falls_behind_nobody_knows_the_throughput() -> None:
+    def row(served: float) -> PointRow:
+        return a_row(
+            "4xtp2", 4, 6, 2000, kind="request_rate", request_throughput=served,
+            ci={"e2el_mean_ms": (1.0, 2.0)},
+        )  # fmt: skip
+
+    assert throughput_share(row(3.9)) == (1.0, 1.0)
+    assert throughput_share(row(3.0)) is None
