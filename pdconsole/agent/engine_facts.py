@@ -28,7 +28,11 @@ RESOURCE = re.compile(r"resource\s+\d+\s*:.*--\s*(\S+)/(\S+)")
 
 
 def main() -> int:
-    facts: Dict[str, Any] = {"python": platform.python_version(), "packages": packages()}
+    facts: Dict[str, Any] = {
+        "python": platform.python_version(),
+        "prefix": sys.prefix,
+        "packages": packages(),
+    }
     try:
         facts["ucx"] = ucx()
     except (OSError, AttributeError) as error:  # no library, or one that lacks what is called

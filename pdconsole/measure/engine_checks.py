@@ -10,7 +10,10 @@ from pdconsole.model.feasible import rules_for
 from pdconsole.profiles.schema import ClusterProfile, NetworkProfile
 from pdconsole.remote.values import EngineFacts, Inventory, UcxFacts
 from pdconsole.serving.engine_stacks import SRD_UCX, STACKS, TODAY, number, stack_of
-from pdconsole.serving.vllm_versions import engine_rules
+from pdconsole.serving.errors import ServingError
+from pdconsole.serving.vllm_versions import OLDEST, engine_rules
+
+OLDEST_VERSION = ".".join(map(str, OLDEST))
 
 # What replicas of one run must have alike, whether a difference refuses the run, and what to do.
 _ALIKE: tuple[tuple[str, bool, str], ...] = (
@@ -26,6 +29,18 @@ def engine(inventory: Inventory, cluster: ClusterProfile) -> CheckResult:
     asked = cluster.engine.version
     version = found if asked == "auto" else asked
     command = " ".join(cluster.engine.vllm)
+    try:
+        note = engine_rules(version).note or rules_for(version).note
+    except ServingError as error:  # no replica would be started
+        return verdict(
+            inventory.node,
+            "vllm",
+            "fail",
+            version,
+            str(error),
+            threshold=f">= {OLDEST_VERSION}",
+            hard=True,
+        )
     if not found:
         # The node may have it where only the profile knows, so a stated version is believed.
         refuse = asked == "auto" and not cluster.simulated
@@ -46,10 +61,13 @@ def engine(inventory: Inventory, cluster: ClusterProfile) -> CheckResult:
             f"{found}, but the profile says {asked}",
             "set engine.version to auto, or install what it says",
         )
-    limits = rules_for(version)
-    note = limits.note or engine_rules(version).note
     return verdict(
-        inventory.node, "vllm", "warn" if note else "ok", version, note, threshold=">= 0.11.0"
+        inventory.node,
+        "vllm",
+        "warn" if note else "ok",
+        version,
+        note,
+        threshold=f">= {OLDEST_VERSION}",
     )
 
 

@@ -124,6 +124,7 @@ class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What the engine's Python has; `trouble` says why that is not known."""
 
     python: str = ""
+    prefix: str = ""  # the directory of its environment
     packages: dict[str, str] = {}
     ucx: UcxFacts | None = None
     ucx_trouble: str = ""

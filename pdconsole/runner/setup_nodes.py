@@ -10,13 +10,22 @@ from pathlib import Path
 from pdconsole.profiles import Profiles
 from pdconsole.profiles.schema import ClusterProfile
 from pdconsole.remote.client import NodeClient
-from pdconsole.remote.values import LogChunk, News, ProcessChanged, ProcessInfo, ProcessSpec
+from pdconsole.remote.errors import RemoteError
+from pdconsole.remote.values import (
+    LinkChanged,
+    LogChunk,
+    News,
+    ProcessChanged,
+    ProcessInfo,
+    ProcessSpec,
+)
 from pdconsole.runner.nodes import SessionNodes
 from pdconsole.runner.user_errors import UserError
 from pdconsole.serving.engine_stacks import STACKS
 from pdconsole.serving.node_setup import SetupStep, choose_stack, setup_steps
 
 Say = Callable[[str], object]
+LOOK_S = 15.0
 
 
 def plan_setup(workspace: Path, name: str, stack: str | None) -> tuple[SetupStep, ...]:
@@ -68,6 +77,8 @@ async def _carry_out(cluster: ClusterProfile, steps: Sequence[SetupStep], say: S
             case LogChunk():
                 for line in news.data.decode("utf-8", "replace").splitlines():
                     say(f"{news.node}: {line}")
+            case LinkChanged() if news.status in ("lost", "unreachable"):
+                say(f"{news.node}: {news.status}: {news.message}")
             case ProcessChanged() if news.info.token in ended and news.info.state != "running":
                 if not ended[news.info.token].done():
                     ended[news.info.token].set_result(news.info)
@@ -86,9 +97,8 @@ async def _carry_out(cluster: ClusterProfile, steps: Sequence[SetupStep], say: S
         )
     finally:
         failures = await nodes.end()
-    if failures:
-        raise failures[0]
     troubles = [trouble for trouble in outcomes if trouble]
+    troubles += [str(failure) for failure in failures]
     if troubles:
         raise UserError("; ".join(troubles))
 
@@ -106,14 +116,27 @@ async def _steps_of_node(
         ended[token] = asyncio.get_running_loop().create_future()
         say(f"{client.node}: {step.title} begins")
         script = "\n".join(("set -eu", *step.commands))
-        await client.start(ProcessSpec(token=token, session=session, argv=("sh", "-c", script)))
-        await client.follow(token)
-        info = await ended[token]
+        spec = ProcessSpec(token=token, session=session, argv=("sh", "-c", script))
+        try:
+            await client.start(spec)
+            await client.follow(token)
+            info = await _ended(client, ended[token])
+        except RemoteError as error:  # this node's alone: others go on
+            return f"{client.node}: {step.title}: {error}"
         if info.exit_code != 0:
             last = " / ".join(info.last_log.split("\n")[-3:]).strip(" /")
             return f"{client.node}: {step.title} failed ({info.exit_code}): {last}"
         say(f"{client.node}: {step.title} is done")
     return ""
+
+
+async def _ended(client: NodeClient, process: asyncio.Future[ProcessInfo]) -> ProcessInfo:
+    """Raises RemoteError when the node does not come back within the lease."""
+    while True:
+        await asyncio.wait((process,), timeout=LOOK_S)
+        if process.done():
+            return process.result()
+        await client.processes()
 
 
 def _session() -> str:

@@ -22,6 +22,7 @@ By = Literal["run", "root", "profile"]
 
 _EFA_INSTALLER = "https://efa-installer.amazonaws.com/aws-efa-installer-latest.tar.gz"
 _UCX_SOURCE = "https://github.com/openucx/ucx/releases/download"
+_ROUTER = "/bin/vllm-router"
 _NIXL_SOURCE = "https://github.com/ai-dynamo/nixl.git"
 
 
@@ -66,9 +67,15 @@ class _Needs:
         self._devices = looked.devices if looked else ()
         command = cluster.engine.vllm[0]
         named = command.removesuffix("/bin/vllm") if command.endswith("/bin/vllm") else ""
-        self._dir = named or DEFAULT_DIR
         self._is_named = bool(named)
         self._vllm_differs = inventory.versions.get("vllm", "").split("+")[0] != stack.vllm
+        # A vLLM that is right is what NIXL goes beside, wherever its command was found.
+        there = "" if self._vllm_differs else self._facts.prefix
+        self._dir = named or there or DEFAULT_DIR
+        self._is_known = bool(named or there) or self._vllm_differs
+        router = cluster.engine.router[0]
+        self._router_is_named = router.endswith(_ROUTER)
+        self._router_dir = router.removesuffix(_ROUTER) if self._router_is_named else self._dir
 
     def steps(self) -> Iterator[SetupStep]:
         if self._node.kind == "cpu":
@@ -86,16 +93,11 @@ class _Needs:
 
     @property
     def _home_dir(self) -> str:
-        """The directory as a word of a shell."""
-        return (
-            '"$HOME"/' + shlex.quote(self._dir[2:])
-            if self._dir.startswith("~/")
-            else shlex.quote(self._dir)
-        )
+        return _word(self._dir)
 
-    def _pip(self, *words: str) -> str:
+    def _pip(self, *words: str, python: str = "") -> str:
         quoted = " ".join(shlex.quote(word) for word in words)
-        return f"{self._home_dir}/bin/python -m pip install {quoted}"
+        return f"{python or f'{self._home_dir}/bin/python'} -m pip install {quoted}"
 
     # --- by a person
 
@@ -171,7 +173,7 @@ class _Needs:
                 "profile",
                 f"so that it is found; in cluster {self._cluster.name}",
                 f"engine: {{vllm: [{self._dir}/bin/vllm, serve],"
-                f" router: [{self._dir}/bin/vllm-router]}}",
+                f" router: [{self._router_dir}{_ROUTER}]}}",
                 by="profile",
             )
 
@@ -186,6 +188,15 @@ class _Needs:
         found = f"{self._facts.nixl or 'none'} is there"
         if ucx:
             found += f" with UCX {ucx.version}{'' if 'ib_efa' in modules else ' without EFA'}"
+        if not self._is_known:
+            yield self._step(
+                "NIXL",
+                f"{self._facts.trouble or 'vLLM does not tell its Python'}: with the Python that"
+                " vLLM runs in, or name vLLM's command with its full path in engine.vllm",
+                self._pip(f"nixl=={self._stack.nixl}", python="python"),
+                by="root",
+            )
+            return
         if on_efa and self._stack.builds_nixl:
             yield from self._built_nixl(found)
             return
@@ -238,17 +249,27 @@ class _Needs:
             return
         if self._inventory.versions.get("vllm-router"):
             return
-        made = f"test -x {self._home_dir}/bin/python"
-        python = _word(self._cluster.engine.python)
+        folder = self._router_dir
+        python = f"{_word(folder)}/bin/python"
         yield self._step(
             "router",
             "router and load driver run on this node",
-            f"{made} || {python} -m venv {self._home_dir}",
-            self._pip(f"vllm-router=={self._stack.router}"),
+            f"test -x {python} || {_word(self._cluster.engine.python)} -m venv {_word(folder)}",
+            self._pip(f"vllm-router=={self._stack.router}", python=python),
         )
+        # Beside a vLLM that PATH finds it is found too; with a new vLLM the profile names both.
+        found = not self._is_named and (self._is_known or self._vllm_differs)
+        if not self._router_is_named and not found:
+            yield self._step(
+                "profile",
+                f"so that the router is found; in cluster {self._cluster.name}",
+                f"engine: {{router: [{folder}{_ROUTER}]}}",
+                by="profile",
+            )
 
 
 def _word(path: str) -> str:
+    """A path as a word of a shell."""
     return '"$HOME"/' + shlex.quote(path[2:]) if path.startswith("~/") else shlex.quote(path)
 
 

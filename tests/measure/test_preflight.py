@@ -152,6 +152,15 @@ def test_locks_and_memory_without_a_process_count():
     assert "70000 MiB" in of(check(b=full), "b", "gpus-free").value
 
 
+def test_a_vllm_that_no_replica_would_start_with_refuses_the_run() -> None:
+    old = {"vllm": "0.10.2", "vllm-router": "0.1.17"}
+    found = of(check(inventory("a", versions=old), inventory("b", versions=old)), "a", "vllm")
+    assert (found.verdict, found.hard) == ("fail", True)
+    assert "older than 0.11.0" in found.advice
+    stated = fake.CLUSTER.engine.model_copy(update={"version": "0.10.2"})
+    assert problems(check(cluster={"engine": stated}))["b", "vllm"] == "fail"
+
+
 def test_p_and_d_need_one_version():
     newer = inventory("b", versions={"vllm": "0.32.0"})
     found = of(check(b=newer), "b", "vllm-equal")

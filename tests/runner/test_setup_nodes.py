@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from openssh_server import SSHD, Sshd
 
+import pdconsole.runner.setup_nodes as setup_nodes
+from pdconsole.remote.errors import RemoteError
+from pdconsole.remote.values import ProcessChanged, ProcessInfo, ProcessSpec
 from pdconsole.runner.setup_nodes import carry_out_setup, plan_setup
 from pdconsole.runner.user_errors import UserError
 from pdconsole.serving.node_setup import By, SetupStep
@@ -77,3 +82,46 @@ def test_steps_run_in_order_up_to_one_that_fails(workspace: Path, sshd: Sshd) ->
     assert (sshd.home / "order").read_text() == "1\n2\n"
     assert said[:3] == ["a: first begins", f"a: made in {sshd.home}", "a: first is done"]
     assert "a: never" not in said
+
+
+class TwoNodes:
+    """Node `a` is lost while its step runs; that of `b` ends after that."""
+
+    def __init__(self, _cluster: object, names: list[str], _session: str, on_news: Any) -> None:
+        self.tell = on_news
+        self.clients = {name: types.SimpleNamespace(node=name) for name in names}
+        for client in self.clients.values():
+            client.start, client.follow = self.start, self.follow
+            client.processes = self.lost if client.node == "a" else self.ends
+        self.tokens: dict[str, str] = {}
+
+    async def open(self) -> None:
+        return
+
+    async def start(self, spec: ProcessSpec) -> None:
+        self.tokens[spec.token.split("/")[1]] = spec.token
+
+    async def follow(self, _token: str) -> None:
+        return
+
+    async def lost(self) -> None:
+        raise RemoteError("a", "unreachable", "the connection does not come back")
+
+    async def ends(self) -> None:
+        info = ProcessInfo(token=self.tokens["b"], pid=1, state="exited", exit_code=0)
+        self.tell(ProcessChanged("b", info))
+
+    async def end(self) -> list[RemoteError]:
+        return []
+
+
+def test_a_node_that_is_lost_ends_its_own_steps_only(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setup_nodes, "SessionNodes", TwoNodes)
+    monkeypatch.setattr(setup_nodes, "LOOK_S", 0.01)
+    steps = [SetupStep(node=n, title="vLLM", why="", by="run", commands=("true",)) for n in "ab"]
+    said: list[str] = []
+    with pytest.raises(UserError, match=r"^a: vLLM: .*the connection does not come back$"):
+        carry_out_setup(workspace, "mine", steps, said.append)
+    assert "b: vLLM is done" in said

@@ -76,6 +76,7 @@ def test_a_bare_node_today() -> None:
         ("vLLM", "run"),
         ("NIXL", "run"),
         ("router", "run"),
+        ("profile", "profile"),
     ]
     text = setup_text("c", found)
     assert "'/opt/my engine'/bin/python -m pip install vllm==0.33.0" in text
@@ -90,6 +91,7 @@ def test_the_older_combination_builds_nixl_against_a_ucx_with_srd() -> None:
         ("UCX", "run"),
         ("NIXL", "run"),
         ("router", "run"),
+        ("profile", "profile"),
     ]
     text = setup_text("c", found)
     assert "vllm==0.11.0 ray==2.51.0" in text
@@ -111,6 +113,41 @@ def test_the_profile_is_to_name_what_is_made() -> None:
     found = steps(bare(), engine={})
     assert ("profile", "profile") in titles(found)
     assert '"$HOME"/pdconsole-engine/bin/python -m pip' in setup_text("c", found)
+
+
+def no_nixl(**facts: Any) -> Inventory:
+    """vLLM is there, as a command that PATH finds."""
+    return bare(
+        versions={"vllm": TODAY.vllm},
+        looked=Looked(devices=EFA, engine=EngineFacts(**facts)),
+    )
+
+
+def test_nixl_goes_beside_the_vllm_that_is_there() -> None:
+    found = steps(no_nixl(prefix="/opt/conda"), engine={})
+    assert titles(found) == [("NIXL", "run"), ("router", "run")]
+    text = setup_text("c", found)
+    assert "/opt/conda/bin/python -m pip install nixl==1.5.1" in text
+    assert "/opt/conda/bin/python -m pip install vllm-router" in text
+    assert "pdconsole-engine" not in text
+
+
+def test_where_that_is_not_known_a_person_has_to_say() -> None:
+    found = steps(no_nixl(trouble="vllm is no program of a Python that can be asked"), engine={})
+    assert ("NIXL", "root") in titles(found)
+    assert "no program of a Python" in setup_text("c", found)
+
+
+def test_a_router_is_made_where_the_profile_looks_for_it() -> None:
+    missing = bare(versions={"vllm": TODAY.vllm}, looked=complete(TODAY).looked)
+    engine = {"vllm": ["/opt/e/bin/vllm", "serve"], "router": ["~/r/bin/vllm-router"]}
+    found = steps(missing, engine=engine)
+    assert titles(found) == [("router", "run")]
+    assert '"$HOME"/r/bin/python -m pip install vllm-router' in setup_text("c", found)
+    # Else the profile has to be told where it is.
+    found = steps(missing, engine={"vllm": engine["vllm"]})
+    assert titles(found) == [("router", "run"), ("profile", "profile")]
+    assert "router: [/opt/e/bin/vllm-router]" in setup_text("c", found)
 
 
 def test_the_combination_is_the_one_that_fits_what_is_there() -> None:
