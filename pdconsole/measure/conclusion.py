@@ -89,6 +89,7 @@ def conclude(
         wanted_requests=wanted_requests(c.policy, c.point)
         if c.policy.until_relative_ci is None
         else None,
+        whole_run=c.policy.window == "whole",
         server=server,
         validation=c.validation,
         complaint=c.complaint,
@@ -102,6 +103,7 @@ def conclude(
         t1_node_t=summary.t1_node,
         seed=c.seed,
         started_wall=c.started_wall,
+        window_wall=log.wall_of(summary.t0_node),
         flags=flags,
         driver=_driver_facts(c, summary),
         worker_deltas=server.deltas,

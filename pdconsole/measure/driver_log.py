@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -64,10 +65,15 @@ _KINDS = {"phase": Phase, "request": Request, "summary": Summary, "error": Fatal
 class DriverLog:
     """Takes the driver's lines in order. After the last one, `summary` or `fatal` is there."""
 
-    def __init__(self, run: str, point: str, attempt: int) -> None:
+    def __init__(
+        self, run: str, point: str, attempt: int, wall: Callable[[], float] = time.time
+    ) -> None:
         self._run = run
         self._point = point
         self._attempt = attempt
+        self._wall = wall
+        # Unix time less the node's clock. Each line tells it and is late; the least late is right.
+        self._offset: float | None = None
         self.phase = ""
         self.ticked = False
         self.requests: list[Request] = []
@@ -78,6 +84,10 @@ class DriverLog:
     def failed_requests(self) -> bool:
         return any(request.error for request in self.requests)
 
+    def wall_of(self, node_t: float) -> float | None:
+        """Unix time, by this machine's clock, of a moment of the node's."""
+        return None if self._offset is None else self._offset + node_t
+
     def take(self, line: bytes) -> Iterator[Event]:
         """The events that one line makes. Kinds that this version does not know are passed over.
 
@@ -86,6 +96,8 @@ class DriverLog:
         try:
             raw: dict[str, Any] = msgspec.json.decode(line, type=dict[str, Any])
             kind = raw.get("kind")
+            if kind in ("tick", "phase"):
+                self._learn_time(raw.get("node_t"))
             if kind == "tick":
                 self.ticked = True
                 tick = {**raw, "run": self._run, "point": self._point}
@@ -113,6 +125,11 @@ class DriverLog:
                 self.summary = record
             case Fatal():
                 self.fatal = record.message
+
+    def _learn_time(self, node_t: Any) -> None:
+        if isinstance(node_t, int | float):
+            offset = self._wall() - node_t
+            self._offset = offset if self._offset is None else min(self._offset, offset)
 
     def _state(self, status: Any) -> PointState:
         return PointState(run=self._run, point=self._point, status=status, attempt=self._attempt)

@@ -51,6 +51,7 @@ def gather(
     target: Target,
     workers: Sequence[Process],
     wanted_requests: int | None,
+    whole_run: bool,
     server: ServerSide,
     validation: KvValidated | None = None,
     complaint: str = "",
@@ -67,6 +68,9 @@ def gather(
         errors=result.errors,
         first_error=_first_error(rows, complaint),
         wanted_requests=wanted_requests,
+        window_s=result.window_s,
+        request_s=_seconds(result.e2el_ms.get("mean")),
+        whole_run=whole_run,
         input_len=workload.input_len,
         output_len=output_len(workload),
         without_usage=sum(row.input_tokens == 0 for row in counted),
@@ -74,6 +78,10 @@ def gather(
         wrong_output_lens=sum(row.output_tokens != output_len(workload) for row in counted),
         ttft_p50_ms=result.ttft_ms.get("p50"),
         ttft_p99_ms=result.ttft_ms.get("p99"),
+        kv_handed_over=through_pd,
+        tpot_p50_ms=result.tpot_ms.get("p50"),
+        itl_p50_ms=result.itl_ms.get("p50"),
+        itl_p99_ms=result.itl_ms.get("p99"),
         prompts_fixed=workload.prompts == "fixed",
         decode_only_by_prefix_cache=target.by_prefix_cache,
         decode_from_made_up_kv=target.made_up_kv,
@@ -101,6 +109,10 @@ def gather(
         kv_verdict=validation.verdict if validation else None,
         kv_finding=validation.message if validation else "",
     )
+
+
+def _seconds(ms: float | None) -> float | None:
+    return None if ms is None else ms / 1e3
 
 
 def _first_error(rows: Sequence[RequestRow], complaint: str) -> str:

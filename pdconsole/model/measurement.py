@@ -63,7 +63,7 @@ class PointMeasurement(msgspec.Struct, frozen=True, kw_only=True):
     t0_node_t: float
     t1_node_t: float
     seed: str  # of the prompts
-    started_wall: float  # Unix time the driver was started
+    started_wall: float  # Unix time the driver was started; the warm-up comes first
     flags: tuple[Flag, ...]
     driver: DriverFacts
     # process -> sample name with labels as exposed -> growth over the window (counters, histograms)
@@ -75,4 +75,5 @@ class PointMeasurement(msgspec.Struct, frozen=True, kw_only=True):
     input_tokens: int  # of the counted requests
     output_tokens: int
     decode_only_by_prefix_cache: bool = False
+    window_wall: float | None = None  # Unix time the window opened, as far as it could be told
     target: tuple[str, ...] = ()  # base URLs that were loaded

@@ -71,7 +71,8 @@ class PointRow(msgspec.Struct, frozen=True, kw_only=True):
     burstiness: float | None = None  # 1 = Poisson arrivals
     gpus_all: int | None = None  # of the layout, loaded or not
     nodes: int | None = None
-    # Unix time of the first counted request. Files tell local time without its zone, which is
+    # Unix time from when on requests count (of our older files, when the driver was started, before
+    # the warm-up). Files tell local time without its zone, which is
     # taken as UTC: differences between points are right, the hour of the day may not be.
     started_wall: float | None = None
     repeat: int = 1  # which run of the same, from `_r2` or `run=1`

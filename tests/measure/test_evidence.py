@@ -160,3 +160,38 @@ def test_router_cpu_is_of_all_cores_of_its_node():
 def test_scrapes_that_do_not_span_the_window_are_not_used():
     hits = {"P1": {HITS: 256.0, QUERIES: 256.0}}
     assert flags_of(circumstances(hits, at=9.1)) == {}
+
+
+def test_stalls_of_decode_replicas_are_seen_in_the_gaps_of_live_points():
+    told = [fake.request_line(i, "window", 100.0 + i / 10) for i in range(4)]
+    gaps = {i: (10.0, 10.0, 10.0, 300.0 if i == 3 else 10.0) for i in range(4)}
+    for mode, layout, flagged in (
+        ("mixed", "1P-TP1+2D-TP1", True),
+        ("mixed", "2xTP1", False),  # there it is prefill
+        ("decode-only", "1P-TP1+2D-TP1", False),
+    ):
+        log = DriverLog("1", "conc2", 1)
+        for line in (*told, fake.summary_line()):
+            list(log.take(line))
+        flags = conclude(log, gaps, circumstances({}, layout=layout, mode=mode)).flags
+        assert ("decode-stalls" in {flag.name for flag in flags}) is flagged
+
+
+def test_a_whole_run_counts_its_ends():
+    whole = circumstances({}, policy=MeasurePolicy(window="whole", min_requests=1, window_rounds=1))
+    told = [fake.request_line(i, "window", 100.0, e2el_ms=90.0) for i in range(4)]
+    assert "5.6 times the 0.1 s" in flags_of(whole, *told)["short-window"]
+    steady = MeasurePolicy(min_requests=1, window_rounds=1)
+    assert flags_of(circumstances({}, policy=steady), *told) == {}
+
+
+def test_when_the_window_opened_is_told_by_the_line_that_was_least_late():
+    now = iter((1000.0, 1007.5, 1020.1))
+    log = DriverLog("1", "conc2", 1, wall=lambda: next(now))
+    for phase, node_t in (("warmup", 95.0), ("window", 102.4), ("drain", 115.0)):
+        list(log.take(b'{"kind":"phase","phase":"%s","node_t":%f}' % (phase.encode(), node_t)))
+    for line in (fake.request_line(0, "window", 103.0), fake.summary_line(t0_node=102.3)):
+        list(log.take(line))
+    measured = conclude(log, {}, circumstances({}))
+    assert measured.window_wall == pytest.approx(1000.0 - 95.0 + 102.3)
+    assert DriverLog("1", "conc2", 1).wall_of(1.0) is None

@@ -1,5 +1,6 @@
 import random
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -122,3 +123,11 @@ def test_random_pairing_is_hardly_ever_called_skewed(seed, n):
 )
 def test_chi_square_tail_against_the_printed_table(statistic, df, tail):
     assert chi_square_tail(statistic, df) == pytest.approx(tail, abs=0.003)
+
+
+def test_gaps_of_several_tokens_at_once_are_no_stalls() -> None:
+    told = Evidence(kv_handed_over=True, itl_p50_ms=0.02, itl_p99_ms=60.0, tpot_p50_ms=15.0)
+    assert quality_flags(told) == ()
+    (flag,) = quality_flags(msgspec.structs.replace(told, itl_p99_ms=160.0))
+    assert flag.evidence == "p99 ITL 160 ms is 11 times median TPOT on replicas that only decode"
+    assert quality_flags(Evidence(kv_handed_over=True, itl_p50_ms=0.0, itl_p99_ms=160.0)) == ()

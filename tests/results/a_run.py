@@ -74,7 +74,12 @@ def a_measurement(
     warmup = [a_request(rng, i, phase="warmup") for i in range(8)]
     counted = [a_request(rng, 8 + i) for i in range(requests)]
     error = RequestRow(
-        index=99, phase="window", in_window=False, scheduled_node_t=1, sent_node_t=1, error="503"
+        index=99,
+        phase="window",
+        in_window=False,
+        scheduled_node_t=110,
+        sent_node_t=110,
+        error="503",
     )
     window_s = 20.0
     tokens_in, tokens_out = 5000 * requests, 250 * requests
@@ -117,4 +122,5 @@ def a_measurement(
         drained=True,
         input_tokens=tokens_in,
         output_tokens=tokens_out,
+        window_wall=1_800_000_004.0,
     )

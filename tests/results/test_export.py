@@ -18,7 +18,7 @@ from peers import AiperfRecord, BenchmarkReport, ask
 
 from pdconsole.cli import cli
 from pdconsole.model.workload import Point
-from pdconsole.results import PointRow, ResultDirectory, ResultError, read_points
+from pdconsole.results import PointRow, ResultDirectory, ResultError, read_point, read_points
 from pdconsole.results.export import csv_text, export_points, read_all
 
 POINTS = (Point("concurrency", 4), Point("concurrency", 16), Point("request_rate", 2.5))
@@ -167,7 +167,8 @@ def test_a_report_says_what_was_measured(tmp_path: Path) -> None:
     assert path.name == "benchmark_report_v0.2,_conc4.yaml"
     report = BenchmarkReport.model_validate(yaml.safe_load(path.read_text()))
     assert report.run.keywords == ["simulated"]
-    assert report.run.time.start == "2027-01-15T08:00:00+00:00"
+    assert report.run.time.start == "2027-01-15T08:00:04+00:00"
+    assert report.run.time.end == "2027-01-15T08:00:24+00:00"
     assert report.scenario.stack is not None
     assert report.scenario.load is not None
     stack = [each.standardized for each in report.scenario.stack]
@@ -311,3 +312,18 @@ def test_published_points_in_every_form(tmp_path: Path) -> None:
     for path in (tmp_path / "reports").rglob("*.yaml"):
         text = path.read_text()
         BenchmarkReport.model_validate(yaml.load(text, Loader=yaml.CSafeLoader))
+
+
+def test_older_files_know_when_their_driver_was_started(tmp_path: Path) -> None:
+    row = runs(tmp_path / "ours")[0]
+    path = Path(row.file)
+    document = json.loads(path.read_text())
+    assert row.started_wall == document["pdconsole"]["window"].pop("t0_wall")
+    path.write_text(json.dumps(document))
+    older = read_point(path)
+    assert older.started_wall == document["pdconsole"]["window"]["started_wall"]
+    export_points([older], "llm-d", tmp_path / "reports")
+    (report,) = (tmp_path / "reports").rglob("*.yaml")
+    time = yaml.safe_load(report.read_text())["run"]["time"]
+    assert time["start"] == "2027-01-15T08:00:00+00:00"
+    assert "end" not in time  # nobody knows how long the warm-up took

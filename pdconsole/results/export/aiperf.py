@@ -4,8 +4,9 @@
 
 Only points with their requests beside them can be written so. Requests of the window are of its
 phase "profiling", failed ones too, those before of "warmup"; those of the drain are left out, since
-aiperf would count them. Token counts are the server's. Times of day are as good as the start of the
-load driver is known: the first request is taken to have been sent then.
+aiperf would count them. Token counts are the server's. Times of day follow from the window's start;
+in older files, which do not tell it, the first request is taken to have been sent when the driver
+was started.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pdconsole.results.errors import ResultError
-from pdconsole.results.export.places import by_directory, point_names
+from pdconsole.results.export.places import by_directory, original, point_names
 from pdconsole.results.export.writing import ExportFile
 from pdconsole.results.point_row import PointRow
 from pdconsole.results.requests import read_requests
@@ -59,11 +60,14 @@ def _records(row: PointRow) -> list[dict[str, Any]]:
     sent = sorted(read_requests(row.requests_file).to_pylist(), key=lambda each: each["index"])
     if not sent:
         raise ResultError(f"{row.requests_file} holds no request")
-    first = min(each["sent_node_t"] for each in sent)
+    known = (original(row).get("pdconsole") or {}).get("window") or {}
+    since = known.get("t0_node_t") if known.get("t0_wall") is not None else None
+    if since is None:  # an older file: the driver's start is taken for the first request's
+        since = min(each["sent_node_t"] for each in sent)
     wall_ns = round((row.started_wall or 0.0) * 1e9)
 
     def ns(node_t: float) -> int:
-        return wall_ns + int((node_t - first) * 1e9)
+        return wall_ns + int((node_t - since) * 1e9)
 
     return [_record(each, ns) for each in sent if each["phase"] in _PHASES]
 

@@ -20,6 +20,7 @@ from pdconsole.model.layout import LayoutError, ReplicaGroup, parse_layout
 from pdconsole.results.export.places import by_directory, original, point_names
 from pdconsole.results.export.writing import ExportFile
 from pdconsole.results.point_row import STATISTICS, PointRow
+from pdconsole.results.readers.ours import window_opened
 
 VERSION = "0.2"
 
@@ -52,17 +53,18 @@ def files(rows: Sequence[PointRow]) -> Iterator[ExportFile]:
 
 def report(row: PointRow) -> dict[str, Any]:
     """The document of a point. Raises ResultError when its own file can no longer be read."""
-    versions = _versions(original(row))
+    document = original(row)
+    versions = _versions(document)
     scenario = {"stack": _stack(row, versions), "load": _load(row, versions)}
     return {
         "version": VERSION,
-        "run": _run(row),
+        "run": _run(row, row.source != "pdconsole" or window_opened(document) is not None),
         "scenario": {key: value for key, value in scenario.items() if value},
         "results": {"request_performance": {"aggregate": _aggregate(row)}},
     }
 
 
-def _run(row: PointRow) -> dict[str, Any]:
+def _run(row: PointRow, is_start_of_window: bool) -> dict[str, Any]:
     name = Path(row.directory).name
     told = (
         row.session,
@@ -83,7 +85,7 @@ def _run(row: PointRow) -> dict[str, Any]:
     time = {"duration": f"PT{row.duration_s:.6f}S"}
     if row.started_wall is not None:
         time["start"] = _iso(row, row.started_wall)
-        if row.source != "pdconsole":  # ours is when the driver started: the warm-up comes first
+        if is_start_of_window:  # in our older files the warm-up comes first
             time["end"] = _iso(row, row.started_wall + row.duration_s)
     return {**run, "time": time}
 

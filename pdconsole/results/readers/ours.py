@@ -44,12 +44,21 @@ def rows(path: Path, document: Mapping[str, Any]) -> list[PointRow]:
         flags={str(f["name"]): str(f["evidence"]) for f in ours["flags"]},
         session=str(ours["session"]),
         ci=_intervals(mapping(ours.get("intervals"))),
-        started_wall=number(mapping(ours.get("window")).get("started_wall")),
+        started_wall=window_opened(document) or number(_window(document).get("started_wall")),
         repeat=place.repeat,
         group=place.group,
         **bench_serve.measured(path, document, gpus),
     )
     return [row]
+
+
+def window_opened(document: Mapping[str, Any]) -> float | None:
+    """Unix time; None in older files, which tell only when the driver was started."""
+    return number(_window(document).get("t0_wall"))
+
+
+def _window(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    return mapping(mapping(document.get("pdconsole")).get("window"))
 
 
 def _nodes(replicas: str) -> int | None:
