@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 from typing import Literal, NamedTuple
 
@@ -15,6 +15,7 @@ from pdconsole.model.grid import (
     Grid,
     GridNode,
     Slot,
+    SlotKind,
     format_indices,
     format_slots,
 )
@@ -92,6 +93,14 @@ class Assignment(msgspec.Struct, frozen=True):
     @property
     def number(self) -> int:
         return int(self.replica[1:])
+
+
+def gpus_of(assignments: Iterable[Assignment], kind: SlotKind) -> int:
+    """The GPUs of these replicas, each counted once: a node's `gpu-share` slots are of one GPU."""
+    held = list(assignments)
+    if kind == "gpu-share":
+        return len({node for each in held for node in each.nodes})
+    return sum(len(each.slots) for each in held)
 
 
 class Placement(msgspec.Struct, frozen=True):

@@ -126,7 +126,7 @@ class ResultDirectory:
             "run": plan.id,
             "layout": str(placement.layout),
             "slug": placement.layout.slug,
-            "gpus": placement.layout.gpus,
+            "gpus": self.record.gpus,
             "slot_kind": facts.slot_kind,
             "placement": {"strategy": placement.strategy, "replicas": str(placement)},
             "network": plan.network,

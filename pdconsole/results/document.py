@@ -112,8 +112,9 @@ def _deployment(record: RunRecord, point: Point, measured: PointMeasurement) -> 
     front = layout.of("prefill") or layout.of("collocated")
     back = layout.of("decode")
     gpus = record.loaded_gpus
-    alone = gpus < layout.gpus
-    front_gpus, back_gpus = _gpus(front), _gpus(back)
+    alone = layout.is_pd and workload.mode != "mixed"
+    front_gpus = record.gpus_of_role("prefill") or record.gpus_of_role("collocated")
+    back_gpus = record.gpus_of_role("decode")
     return {
         "hw": _hardware(record),
         "framework": "vllm",
@@ -145,10 +146,6 @@ def _hardware(record: RunRecord) -> str:
     """Public readers know no `simulated`: the name of the hardware has to tell."""
     model = record.facts.gpu_model
     return f"{model} (simulated)".strip() if record.facts.simulated else model
-
-
-def _gpus(groups: Sequence[ReplicaGroup]) -> int:
-    return sum(group.gpus for group in groups)
 
 
 def _largest_tp(groups: Sequence[ReplicaGroup]) -> int:
@@ -207,11 +204,11 @@ def _where(record: RunRecord, layout: Layout) -> dict[str, Any]:
     placement = record.plan.placement
     return {
         "layout": layout.slug,
-        "gpus": layout.gpus,
+        "gpus": record.gpus,
         "loaded_gpus": record.loaded_gpus,  # the denominator of numbers per GPU
         "slot_kind": record.facts.slot_kind,
-        # Where slots are no GPUs of their own, the public names that say gpu count slots.
-        "per": "GPU" if record.facts.slot_kind == "gpu" else f"slot ({record.facts.slot_kind})",
+        # Where slots are CPU, the public names that say gpu count slots.
+        "per": "slot (cpu)" if record.facts.slot_kind == "cpu" else "GPU",
         # As the model profile names it: the node it lies on may expand ~ or know the hub's name.
         "model": {"source": record.facts.model, "model_id": "source as written in the profile"},
         "placement": {"strategy": placement.strategy, "replicas": str(placement)},

@@ -32,7 +32,7 @@ class Setting(msgspec.Struct, frozen=True, order=True):
 
     @property
     def slot(self) -> str:
-        return "GPU" if self.slot_kind == "gpu" else "slot"
+        return "slot" if self.slot_kind == "cpu" else "GPU"
 
 
 def setting_of(row: PointRow) -> Setting:

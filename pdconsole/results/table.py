@@ -10,9 +10,9 @@ from string import ascii_lowercase
 from pdconsole.results.axes import Axes
 from pdconsole.results.point_row import PointRow
 
-# What a slot that is no GPU of its own makes of numbers.
+# What slots that are no GPUs of their own make of numbers.
 SLOTS = {
-    "gpu-share": "slots are shares of one GPU",
+    "gpu-share": "replicas share a GPU, which counts once",
     "cpu": "slots are CPU, and share the cores of their node",
 }
 LEFT = frozenset({"layout", "network", "placement", "point", "flags"})
@@ -23,8 +23,8 @@ ON_FRONTIER = "*"
 
 
 def unit_of(rows: Sequence[PointRow]) -> str:
-    """What numbers are divided by: `slot` where a slot of none of them is a GPU of its own."""
-    return "GPU" if not rows or any(row.slot_kind == "gpu" for row in rows) else "slot"
+    """What numbers are divided by: `slot` where all of them were measured on CPU."""
+    return "GPU" if not rows or any(row.slot_kind != "cpu" for row in rows) else "slot"
 
 
 def points_table(

@@ -8,12 +8,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from a_run import FACTS, a_measurement, a_plan
 
-from pdconsole.model.workload import Point
-from pdconsole.results import ResultDirectory, ResultError, read_point, read_requests
+from pdconsole.model.workload import Mode, Point
+from pdconsole.results import (
+    ResultDirectory,
+    ResultError,
+    read_point,
+    read_points,
+    read_requests,
+)
 from pdconsole.results.directory import read_run_file
 
 CONC4 = Point("concurrency", 4)
@@ -222,3 +229,37 @@ def test_reading_imports_nothing_heavy() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "set()\n"
+
+
+@pytest.mark.parametrize(
+    ("layout", "mode", "strategy", "gpus", "loaded", "of_each"),
+    [
+        ("2xtp1", "mixed", "pack", 1, 1, (1, 0)),
+        ("1xtp1-1xtp1", "mixed", "pack", 1, 1, (1, 1)),
+        ("1xtp1-1xtp1", "prefill-only", "pack", 1, 1, (1, 1)),
+        ("1xtp1-2xtp1", "mixed", "spread", 2, 2, (1, 1)),
+        ("1xtp1-2xtp1", "decode-only", "spread", 2, 1, (1, 1)),
+    ],
+)
+def test_a_gpu_that_replicas_share_is_one(
+    tmp_path: Path,
+    layout: str,
+    mode: Mode,
+    strategy: str,
+    gpus: int,
+    loaded: int,
+    of_each: tuple[int, int],
+) -> None:
+    facts = msgspec.structs.replace(FACTS, slot_kind="gpu-share")
+    directory = ResultDirectory.create(tmp_path, a_plan(layout, mode, strategy), facts)
+    point = Point("concurrency", 4)
+    directory.write_point(point, a_measurement(point))
+    (row,), problems = read_points(directory.path)
+    assert not problems
+    assert (row.gpus_all, row.gpus) == (gpus, loaded)
+    assert row.tokens_per_s_per_gpu == row.total_token_throughput / loaded
+    document = json.loads(Path(row.file).read_text())
+    assert document["tput_per_gpu"] == row.tokens_per_s_per_gpu
+    assert (document["num_prefill_gpu"], document["num_decode_gpu"]) == of_each
+    assert document["pdconsole"]["per"] == "GPU"
+    assert read_run_file(directory.path)["gpus"] == gpus
