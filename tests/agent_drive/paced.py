@@ -24,6 +24,7 @@ class Request:
     path: str
     body: dict[str, Any]
     socket: socket.socket = field(repr=False)
+    headers: dict[str, str] = field(default_factory=dict)  # names in small letters
 
     def say(self, *parts: bytes) -> None:
         for part in parts:
@@ -73,16 +74,19 @@ def serving(
         try:
             with connection, connection.makefile("rb") as reader:
                 while (line := reader.readline()).strip():
-                    length = 0
                     path = line.split()[1].decode()
+                    headers: dict[str, str] = {}
                     while header := reader.readline().strip():
-                        if header.lower().startswith(b"content-length:"):
-                            length = int(header.split(b":")[1])
+                        name, _, value = header.decode("latin-1").partition(":")
+                        headers[name.lower()] = value.strip()
+                    length = int(headers.get("content-length", "0"))
                     body = {} if before_body else json.loads(reader.read(length) or b"{}")
                     with lock:
                         if number < 0:  # connections that only probe are not counted
                             number, server.connections = server.connections, server.connections + 1
-                        request = Request(len(server.requests), number, path, body, connection)
+                        request = Request(
+                            len(server.requests), number, path, body, connection, headers
+                        )
                         server.requests.append(request)
                     if answer(request) is False or before_body:
                         return

@@ -67,6 +67,19 @@ def test_all_pairs_meet_by_the_two_step_protocol() -> None:
     assert len(firsts["P1"] | firsts["P2"]) == 6  # no prompt was met twice
 
 
+def test_both_steps_of_a_pair_have_one_request_id() -> None:
+    """By it vLLM 0.11 frees the KV on P once D has read it."""
+    with ExitStack() as stack:
+        deployment = Deployment(stack, router=answer_well, P1=prefill, D1=decode, D2=decode)
+        carry_out(deployment.spec())
+    servers = deployment.servers
+    given = {r.headers["x-request-id"]: tuple(r.body["prompt"]) for r in servers["P1"].requests}
+    assert len(given) == 2
+    for name in ("D1", "D2"):
+        (step,) = servers[name].requests
+        assert given[step.headers["x-request-id"]] == tuple(step.body["prompt"])
+
+
 def test_a_decode_replica_that_fails_is_named_with_its_pair() -> None:
     def broken(request: Request) -> None:
         say_json(request, {"error": "handshake failed"}, b"500 Internal Server Error")

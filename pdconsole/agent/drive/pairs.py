@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import uuid
 from queue import Empty, Queue
 from threading import Thread
 from typing import Any, Dict, Optional, Protocol
@@ -83,7 +84,11 @@ def _meet(spec: DriveSpec, pairs: Pairs, prefill: str, decode: str, prompt: Any)
         "remote_host": None,
         "remote_port": None,
     }
-    first = _post(pairs.prefill[prefill], {**request, "kv_transfer_params": asked}, spec, pair)
+    # vLLM 0.11 tells P by the request's own id that its KV was read: with another one on D, P
+    # holds the blocks until they expire.
+    request_id = f"pair-{uuid.uuid4().hex}"
+    step = {**request, "kv_transfer_params": asked}
+    first = _post(pairs.prefill[prefill], step, request_id, spec, pair)
     transfer = first.get("kv_transfer_params")
     if not isinstance(transfer, dict) or not transfer.get("remote_engine_id"):
         raise DriveError(
@@ -91,14 +96,16 @@ def _meet(spec: DriveSpec, pairs: Pairs, prefill: str, decode: str, prompt: Any)
             "check that it was started with a --kv-transfer-config"
         )
     second = {**request, "max_tokens": 2, "ignore_eos": True, "kv_transfer_params": transfer}
-    _post(pairs.decode[decode], second, spec, pair)
+    _post(pairs.decode[decode], second, request_id, spec, pair)
 
 
-def _post(url: str, content: Dict[str, Any], spec: DriveSpec, pair: str) -> Dict[str, Any]:
+def _post(
+    url: str, content: Dict[str, Any], request_id: str, spec: DriveSpec, pair: str
+) -> Dict[str, Any]:
     host, port, path = split_url(url)
     connection = http.client.HTTPConnection(host, port, timeout=spec.timeout_s)
     try:
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json", "X-Request-Id": request_id}
         connection.request("POST", path, json.dumps(content), headers)
         response = connection.getresponse()
         body = response.read()
