@@ -36,7 +36,9 @@ from pdconsole.model.statistics import percentiles_of_histogram
 
 # Raise it whenever the fold makes other rows of the same events: sidecars of another version are
 # made anew from their recordings.
-FOLD_VERSION = 2
+FOLD_VERSION = 3
+
+SAMPLED_S = 1.0  # from one sample of a replica to the next
 
 SeriesKey: TypeAlias = tuple[str, ...]  # ("worker", "1", "P1")
 
@@ -93,11 +95,20 @@ class SeriesFold:
                 self._workers[event.run][event.process] = event
                 return {}
             case ev.NixlSampled():
-                return _nixl_rates(*self._counters[key].add(event.node_t, _nixl_counters(event)))
+                counters = _nixl_counters(event)
+                if key not in self._counters:
+                    self._begin_failures(key, event.node_t, counters)
+                return _nixl_rates(*self._counters[key].add(event.node_t, counters))
             case ev.NicsSampled():
                 return _nic_rates(*self._counters[key].add(event.node_t, _nic_counters(event)))
             case _:
                 return {}
+
+    def _begin_failures(self, key: SeriesKey, node_t: float, counters: dict[str, float]) -> None:
+        """A prefill replica is sampled only once KV expired on it, and that counts too."""
+        if any(counters.get(name) for name in _FAILURES):
+            none = {name: 0.0 for name in _FAILURES if name in counters}
+            self._counters[key].add(node_t - SAMPLED_S, {**counters, **none})
 
     def _load_of_workers(self, run: str) -> dict[str, float]:
         samples = self._workers[run].values()

@@ -142,7 +142,7 @@ def test_another_fold_has_another_version() -> None:
         if row is not None:
             values = {name: f"{value:.9g}" for name, value in sorted(row.values.items())}
             digest.update(repr((row.key, f"{row.t:.6f}", values)).encode())
-    assert (FOLD_VERSION, digest.hexdigest()[:16]) == (2, "bfe22a2ceab42d7c")
+    assert (FOLD_VERSION, digest.hexdigest()[:16]) == (3, "bfe22a2ceab42d7c")
 
 
 def test_a_late_sample_is_put_where_it_was_taken() -> None:

@@ -97,6 +97,18 @@ def test_both_bandwidths_are_of_the_window() -> None:
     assert found == {"live_wire_bytes_per_s": 0.0, "live_failures": 0.0}
 
 
+def test_the_first_kv_that_expires_on_a_prefill_replica_is_seen() -> None:
+    """Nothing is sampled of it before."""
+    fold = SeriesFold()
+    expired = [
+        ev.NixlSampled(
+            run="1", process="P1", node_t=t, bytes=0.0, transfers=0, xfer_s=0.0, expired=3.0
+        )
+        for t in (100.0, 101.0, 109.0, 112.0)
+    ]
+    assert [rates(fold, event)["live_failures"] for event in expired] == [3.0, 3.0, 3.0, 0.0]
+
+
 def test_a_counter_begun_anew_has_no_rate_yet() -> None:
     fold = SeriesFold()
     rates(fold, nixl(100.0, 5e9, 1.0))
