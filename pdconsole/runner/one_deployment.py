@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Literal
 
 from pdconsole.measure.preflight import preflight
@@ -23,6 +23,7 @@ from pdconsole.runner.nodes import SessionNodes, nodes_of
 from pdconsole.runner.planning import grid_of
 from pdconsole.runner.user_errors import UserError, refusal
 from pdconsole.serving import deployment
+from pdconsole.serving.errors import ServingError
 from pdconsole.serving.plan import DeploymentPlan
 from pdconsole.serving.planning import plan_deployment
 from pdconsole.sim.embedded import ensure_embedded
@@ -93,7 +94,13 @@ async def deployed(w: Wanted) -> AsyncIterator[tuple[DeploymentPlan, Mapping[str
     nodes = SessionNodes(
         cluster, nodes_of(cluster, [w.run]), session, nothing, models=[w.model.source]
     )
-    try:
+
+    async def end() -> None:
+        failures = await nodes.end()
+        if failures:
+            raise failures[0]
+
+    async with _undone(end, w.say):
         inventories = await nodes.open()
         checks = preflight(
             inventories,
@@ -117,11 +124,19 @@ async def deployed(w: Wanted) -> AsyncIterator[tuple[DeploymentPlan, Mapping[str
         await deployment.start(
             plan, nodes.clients, show, startup_timeout_s=cluster.startup_timeout_s
         )
-        try:
+        async with _undone(lambda: deployment.stop(plan, nodes.clients, show), w.say):
             yield plan, nodes.clients
-        finally:
-            await deployment.stop(plan, nodes.clients, show)
-    finally:
-        failures: list[RemoteError] = await nodes.end()
-        if failures:
-            raise failures[0]
+
+
+@contextlib.asynccontextmanager
+async def _undone(undo: Callable[[], Awaitable[None]], say: Say) -> AsyncIterator[None]:
+    """Undoes it whatever happens. What cannot be undone must not hide why it came to that."""
+    try:
+        yield
+    except BaseException:
+        try:
+            await undo()
+        except (RemoteError, ServingError) as left:
+            say(str(left))
+        raise
+    await undo()
