@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import msgspec
 
@@ -34,13 +35,23 @@ class ThroughputAxis(msgspec.Struct, frozen=True, kw_only=True):
         per = {"gpu": f"/{slot}", "node": "/node", "deployment": ""}[self.per]
         return _UNITS[self.what] + per
 
-    def explanation(self, slot: str = "GPU") -> str:
+    def explanation(self, slot: str = "GPU", rows: Iterable[PointRow] = ()) -> str:
+        """What the number is and what it is divided by, of these points."""
+        of = list(rows)
+        one_phase = any(row.mode.endswith("-only") for row in of)
+        told = not one_phase or all(row.source == "pdconsole" for row in of)
         divided = {
-            "gpu": f", ÷ the {slot}s that were loaded",
+            "gpu": f", ÷ the {slot}s that were loaded" + ("" if told else ", as far as files tell"),
             "node": ", ÷ the nodes that it ran on",
             "deployment": " of the whole deployment",
         }
-        return f"{self.unit(slot)}: {_MEANINGS[self.what]}{divided[self.per]}"
+        text = f"{self.unit(slot)}: {_MEANINGS[self.what]}{divided[self.per]}"
+        if self.what in ("total", "input") and any(row.mode == "decode-only" for row in of):
+            text += (
+                "; prompts count although decode-only computes none of them:"
+                " --throughput output counts what was decoded"
+            )
+        return text
 
     def whole(self, row: PointRow) -> float | None:
         """Of the deployment, not divided."""

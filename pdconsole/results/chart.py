@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pdconsole.results.letters import letters_of
-from pdconsole.results.panel import Panel
+from pdconsole.results.panel import Panel, Placed
 
 HEIGHT = 20
 WIDEST = 160
+_BARS = ("─", "│")
 
 
 def throughput_chart(panel: Panel, width: int) -> str:
     """A chart of the points of a panel; "" when there is nothing to draw.
 
-    Points on the frontier are drawn last, so that they lie above all others.
+    Intervals lie beneath all points, and those on the frontier above all others.
     """
     if not panel.points:
         return ""
@@ -24,6 +25,10 @@ def throughput_chart(panel: Panel, width: int) -> str:
     plt.plot_size(min(width, WIDEST), HEIGHT)
     letters = letters_of(panel.labels)
     best = {id(point) for point in panel.best}
+    for point in panel.points:
+        for (xs, ys), bar in zip(_bars(point), _BARS, strict=True):
+            if xs:
+                plt.plot(xs, ys, marker=bar)
     for point in sorted(panel.points, key=lambda point: id(point) in best):
         plt.scatter([point.latency], [point.throughput], marker=letters[point.label])
     latency, unit = panel.axes.latency, panel.axes.throughput.unit(panel.setting.slot)
@@ -42,8 +47,19 @@ def throughput_chart(panel: Panel, width: int) -> str:
     return "\n".join([*lines, *_legend(panel)])
 
 
+def _bars(point: Placed) -> tuple[tuple[list[float], list[float]], ...]:
+    """Its intervals, across and upright, as (xs, ys); without values where nobody knows them."""
+    across, upright = point.latency_interval, point.throughput_interval
+    return (
+        (list(across), [point.throughput] * 2) if across else ([], []),
+        ([point.latency] * 2, list(upright)) if upright else ([], []),
+    )
+
+
 def _legend(panel: Panel) -> list[str]:
     lines = []
+    if any(point.latency_interval or point.throughput_interval for point in panel.points):
+        lines.append(f"{' '.join(_BARS)} 95 % intervals, where wider than a letter")
     for label, letter in letters_of(panel.labels).items():
         runs = len({point.row.directory for point in panel.of(label)})
         repeats = f", {runs} runs" if runs > 1 else ""

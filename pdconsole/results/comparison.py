@@ -78,7 +78,12 @@ def heading(setting: Setting, others: Iterable[Setting]) -> str:
     if len({each.model for each in known}) > 1:
         text += f", {setting.model or 'unknown model'}"
     if len({each.gpu_model for each in known}) > 1:
-        text += f" on {setting.gpu_model}" if setting.gpu_model else ", GPU not named"
+        gpu = (
+            setting.gpu_model.removesuffix(" (simulated)")
+            if setting.simulated
+            else setting.gpu_model
+        )
+        text += f" on {gpu}" if gpu else ", GPU not named"
     return text + (": all simulated" if setting.simulated else "")
 
 

@@ -81,7 +81,7 @@ def _height_in(panel: Panel) -> float:
 
 
 def _note(comparison: Comparison, panel: Panel) -> str:
-    parts = [comparison.axes.throughput.explanation(panel.setting.slot)]
+    parts = [comparison.axes.throughput.explanation(panel.setting.slot, panel.rows)]
     if panel.shared_flags:
         parts.append(f"all points: {', '.join(panel.shared_flags)}")
     if comparison.axes.slo:

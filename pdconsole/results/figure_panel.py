@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -12,7 +13,11 @@ from pdconsole.results.figure_style import FAINT, FRONTIER, Look, looks_of
 from pdconsole.results.panel import Panel, Placed
 from pdconsole.results.regime_table import TITLES, shown_regimes
 
+# In points.
 _LABEL_SIZE = 6.5
+_TITLE_SIZE = 10
+_LEGEND_SIZE = 7.5
+_Y_LABELS = 50
 _LOG_FROM = 12.0  # greatest to least latency
 _REGIME_LOOK: dict[Certainty, dict[str, Any]] = {
     "clear": {"alpha": 0.95},
@@ -45,12 +50,15 @@ def draw_panel(figure: Any, panel: Panel, title: str) -> Callable[[], None]:
         _logarithmic(main)
     main.set_ylim(bottom=0)
     main.yaxis.set_major_formatter("{x:,.0f}" if panel.axes.digits() == 0 else "{x:,.1f}")
-    main.set_title(title, loc="left", fontweight="bold")
     main.set_ylabel(unit)
     if has_strip:
         _strip(axes[1], panel)
     axes[-1].set_xlabel(f"{latency.title}, {latency.unit}")
-    figure.legend(handles=list(_legend(panel, has_strip)), loc="outside right upper", frameon=False)
+    handles = list(_legend(panel, has_strip))
+    figure.legend(handles=handles, loc="outside right upper", frameon=False)
+    room = figure.bbox.width / figure.dpi * 72 - _legend_width(handles) - _Y_LABELS
+    wrapped = textwrap.fill(title, max(20, int(room / (0.7 * _TITLE_SIZE))))
+    main.set_title(wrapped, loc="left", fontweight="bold", fontsize=_TITLE_SIZE)
 
     def put_labels() -> None:
         _labels(main, panel)
@@ -58,6 +66,12 @@ def draw_panel(figure: Any, panel: Panel, title: str) -> Callable[[], None]:
             _winners(axes[1], panel)
 
     return put_labels
+
+
+def _legend_width(handles: Sequence[Any]) -> float:
+    """In points, about."""
+    lines = [line for handle in handles for line in handle.get_label().splitlines()]
+    return 0.6 * _LEGEND_SIZE * max(map(len, lines)) + 4 * _LEGEND_SIZE
 
 
 def _logarithmic(ax: Any) -> None:

@@ -119,7 +119,7 @@ def _figure(workspace: Path, number: int, title: str, comparison: Comparison) ->
 def _panel_parts(comparison: Comparison, panel: Panel) -> list[str]:
     """A table of layouts, the frontier, the regimes."""
     axes, slot = panel.axes, panel.setting.slot
-    parts = [f"*{comparison.heading(panel)}* ({axes.throughput.explanation(slot)}):"]
+    parts = [f"*{comparison.heading(panel)}* ({axes.throughput.explanation(slot, panel.rows)}):"]
     if not panel.points:
         return [*parts, "No point of it has a place on these axes."]
     parts += [_layouts(panel), *_flags(panel)]

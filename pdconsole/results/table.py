@@ -142,7 +142,7 @@ def _flag_letters(rows: Sequence[PointRow]) -> dict[str, str]:
 def _legend(
     rows: Sequence[PointRow], letters: dict[str, str], repeats: dict[str, str], axes: Axes
 ) -> list[str]:
-    lines = [f"{axes.throughput.explanation(unit_of(rows))}; latencies in ms"]
+    lines = [f"{axes.throughput.explanation(unit_of(rows), rows)}; latencies in ms"]
     layouts = {row.directory: row.layout for row in rows}
     lines += [f"{layouts[path]}{mark} = {path}" for path, mark in repeats.items()]
     for name, letter in letters.items():

@@ -83,3 +83,31 @@ def test_labels_hide_neither_points_nor_each_other(points: list[tuple[float, flo
         assert not any(box.overlaps(other) for other in boxes)
         assert not any(box.left < px < box.right and box.bottom < py < box.top for px, py in points)
         boxes.append(box)
+
+
+def test_a_long_title_stays_beside_the_legend() -> None:
+    setting = {"model": "an/unusually-long-name-of-a-model", "gpu_model": "NVIDIA H100 80GB HBM3"}
+    rows = (
+        *(a_row("p1xtp2-d3xtp2", c, 5 + c / 8, 1000 + 50 * c, **setting) for c in (4, 16)),
+        *(a_row("p1xtp2-d3xtp2", c, 5, 900, placement="manual-and-long", **setting) for c in (4,)),
+        a_row("4xtp2", 4, 5, 1000),
+    )
+    comparison = Comparison(rows)
+    figure = _figure(comparison, comparison.panels)
+    for part in figure.subfigs:
+        (legend,) = part.legends
+        left = legend.get_window_extent().x0
+        title = part.axes[0]._left_title
+        assert title.get_window_extent().x1 <= left, title.get_text()
+
+
+def test_simulated_is_told_once() -> None:
+    rows = (
+        a_row("4xtp2", 4, 5, 1000, simulated=True, gpu_model="H100 (simulated)"),
+        a_row("4xtp2", 4, 5, 1000),
+    )
+    comparison = Comparison(rows)
+    assert [comparison.heading(panel) for panel in comparison.panels] == [
+        "itl5000 otl250 mixed, GPU not named",
+        "itl5000 otl250 mixed on H100: all simulated",
+    ]

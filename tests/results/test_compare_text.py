@@ -20,6 +20,8 @@ from pdconsole.model.latency_axis import parse_latency
 from pdconsole.model.slo import parse_slo
 from pdconsole.results import Comparison, compare
 from pdconsole.results.axes import Axes, ThroughputAxis
+from pdconsole.results.chart import throughput_chart
+from pdconsole.results.point_row import PointRow
 from pdconsole.results.regime_table import ShownRegime, range_text
 from pdconsole.results.strip_chart import strip_lines
 
@@ -184,3 +186,35 @@ def test_a_layout_without_intervals_leaves_the_others_certain() -> None:
     (panel,) = Comparison(rows).panels
     found = {(r.winner.split()[0], r.certainty) for r in panel.regimes("latency")}
     assert {("p1xtp2-d3xtp2", "clear"), ("4xtp2", "clear")} <= found
+
+
+def test_the_chart_has_a_bar_where_an_interval_is_known_and_none_elsewhere() -> None:
+    def drawn(*rows: PointRow) -> list[str]:
+        (panel,) = Comparison(rows).panels
+        return throughput_chart(panel, 100).splitlines()
+
+    e2el = 200.0 + 249 * 10
+    wide = {"tpot_p50_ms": (8.0, 12.0), "e2el_mean_ms": (0.8 * e2el, 1.25 * e2el)}
+    rows = (a_row("4xtp2", 4, 10, 2000), a_row("2xtp4", 4, 20, 3000))
+    plain = drawn(*rows)
+    barred = drawn(a_row("4xtp2", 4, 10, 2000, ci=wide), rows[1])
+    (line,) = (each for each in barred if "A─" in each)
+    before, after = line.split("A")
+    assert before.endswith("─" * 10)
+    assert after.startswith("─" * 10)
+    column = line.index("A")
+    assert sum(each[column : column + 1] == "│" for each in barred) >= 4
+    assert any("95 % intervals" in each for each in barred)
+    assert not any("95 % intervals" in each for each in plain)
+
+
+def test_what_decode_only_counts_and_divides_by_is_told() -> None:
+    ours = a_row("2xtp4", 8, 6, 2000, mode="decode-only", source="pdconsole")
+    others = a_row("p1xtp2-d3xtp2", 8, 6, 2000, mode="decode-only")
+    said = "prompts count although decode-only computes none of them"
+    for what, is_said in (("total", True), ("input", True), ("output", False), ("requests", False)):
+        axes = Axes(throughput=ThroughputAxis(what=what))
+        assert (said in " ".join(Comparison((ours,), axes=axes).text(120).split())) is is_said
+    assert said not in Comparison((ROWS[0],)).text(400)
+    assert "÷ the GPUs that were loaded;" in Comparison((ours,)).text(400)
+    assert "÷ the GPUs that were loaded, as far as files tell;" in Comparison((others,)).text(400)
