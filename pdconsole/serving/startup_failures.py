@@ -6,6 +6,9 @@ import re
 
 from pdconsole.serving.log_words import Diagnosis, known, log_lines, recognised
 
+KILLED = "somebody killed it, most likely the kernel because the node's memory ran out"
+KILLED_ADVICE = "look at `dmesg` and `free -g` on the node"
+
 # The first that some line matches wins, so a cause stands before what it leads to.
 _KNOWN = (
     known(
@@ -38,6 +41,11 @@ _KNOWN = (
         r"invalid repository id or local directory|can't load the configuration of",
         "there is no such model, neither on the hub nor as a path on the node",
         "correct the model profile's source",
+    ),
+    known(
+        r"does not appear to have a file named config\.json|cannot find any model weights",
+        "the model's directory on the node is not complete",
+        "copy the whole model there, or correct the model profile's source",
     ),
     known(
         r"free memory on device .* less than desired",
@@ -118,6 +126,12 @@ _KNOWN = (
         "the Python module {module} is missing on the node",
         "install it into the environment of engine.vllm on the node",
     ),
+    # The API server ends in order after a process of its own was killed.
+    known(
+        r"Failed core proc\(s\): \{.*: -9\b|died unexpectedly \(exit code: -9\)",
+        KILLED,
+        KILLED_ADVICE,
+    ),
     known(
         r"command not found|no such file or directory: '?vllm",
         "its command is not installed on the node",
@@ -156,9 +170,6 @@ def diagnose(log: str, exit_code: int | None) -> Diagnosis:
     telling = [line for line in lines if _ERROR_LINE.search(line)]
     causes = [line for line in telling if not _ECHO.search(line)] or telling
     if exit_code == -9:
-        return Diagnosis(
-            "somebody killed it, most likely the kernel because the node's memory ran out",
-            "look at `dmesg` and `free -g` on the node",
-        )
+        return Diagnosis(KILLED, KILLED_ADVICE)
     line = causes[-1] if causes else (lines[-1] if lines else "")
     return Diagnosis("", "", line)

@@ -32,6 +32,12 @@ CASES = {
     "nixl_cu12._bindings.nixlNotFoundError: NIXL_ERR_NOT_FOUND": "NIXL cannot make its backend",
     "RuntimeError: No CUDA GPUs are available": "finds no usable GPU",
     "ModuleNotFoundError: No module named 'flashinfer'": "module flashinfer is missing",
+    "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): "
+    "{'EngineCore': -9}": "the node's memory ran out",
+    "(EngineCore pid=9) ERROR 01-02 03:04:05 [multiproc_executor.py:316] Worker proc VllmWorker-1 "
+    "died unexpectedly (exit code: -9), shutting down executor.": "the node's memory ran out",
+    "OSError: /models/x does not appear to have a file named config.json.": "is not complete",
+    "RuntimeError: Cannot find any model weights with `/models/x`": "is not complete",
     "OSError: [Errno 28] No space left on device": "a disk of the node is full",
 }
 
