@@ -105,7 +105,7 @@ class _Trial:
         self._decode = [worker for worker in workers if worker.role == "decode"]
         if not self._prefill or not self._decode:
             raise MeasureError("This layout hands no KV from one replica to another")
-        self._lengths = prompt_lengths(model.max_model_len, model.vocab[1])
+        self._last_id = model.vocab[1]
         self._numbers = itertools.count(1)
 
     async def carry_out(self, under_load: bool) -> Tried:
@@ -136,6 +136,8 @@ class _Trial:
         cases: list[Case] = []
         for number, (p, d) in enumerate(itertools.product(self._prefill, self._decode)):
             for length in self._lengths_of(number):
+                if length not in self._lengths:  # the vocabulary turned out to be larger
+                    break
                 cases.append(await self._transfer(p, d, length, loaded))
                 if _failed(cases[-1]):
                     break
@@ -254,6 +256,10 @@ class _Trial:
     # --- requests ---
 
     @property
+    def _lengths(self) -> tuple[int, ...]:
+        return prompt_lengths(self._model.max_model_len, self._last_id)
+
+    @property
     def _reference(self) -> Process:
         return self._prefill[0]
 
@@ -308,6 +314,8 @@ class _Trial:
             raise _NoAnswerError(
                 f"{worker.name} on {worker.node} gave log-probabilities that are no numbers"
             )
+        # The profile names ordinary tokens only; what is made may lie beyond them.
+        self._last_id = max(self._last_id, *tokens)
         return tokens, own
 
     async def _scored(self, made: tuple[list[int], list[float]], prompt: list[int]) -> Score:

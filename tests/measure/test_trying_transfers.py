@@ -249,6 +249,24 @@ async def test_two_blocks_swapped_are_no_control(engine: Engine, model: ModelPro
     assert [case.length for case in controls] == [20, 100, 405, 1000]
 
 
+async def test_a_vocabulary_beyond_the_profiles_shortens_the_prompts(
+    engine: Engine, model: ModelProfile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server that scores holds the logits of a whole prompt."""
+    made = engine.made
+
+    def far(prompt: tuple[int, ...], count: int) -> dict[str, Any]:
+        answer = made(prompt, count)
+        tokens = [300_000 + token for token in answer["token_ids"]]
+        own = [likelihood(prompt, token) for token in tokens]
+        return {"token_ids": tokens, "logprobs": {"token_logprobs": own}}
+
+    monkeypatch.setattr(engine, "made", far)
+    tried_with = await tried(engine, model, under_load=False)
+    assert [case.length for case in healthy(tried_with)] == [20, 100, 405]
+    assert max(case.length for case in tried_with.cases) == 405
+
+
 async def test_a_model_too_short_for_any_prompt_is_not_judged(
     engine: Engine, model: ModelProfile
 ) -> None:
