@@ -59,7 +59,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         if self.expectation:
             parts.append("\n".join(_said("expected", self.expectation, width)))
         parts += [text for each in self.tables if (text := _table_text(each, width))]
-        words = {r.certainty for t in self.tables for r in t.panel.regimes(t.table.over)}
+        compared = [each for each in self.tables if len(each.panel.labels) > 1]
+        words = {r.certainty for t in compared for r in t.panel.regimes(t.table.over)}
         parts.append("\n".join(f"{w}: {why}" for w, why in CERTAINTIES.items() if w in words))
         parts.append("\n".join(_ratio_lines(self, width)))
         parts.append(

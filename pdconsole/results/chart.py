@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 from pdconsole.results.letters import letters_of
 from pdconsole.results.panel import Panel, Placed
 
 HEIGHT = 20
 WIDEST = 160
+LOG_FROM = 12.0  # greatest to least latency, in figures too
 _BARS = ("─", "│")
 
 
@@ -36,6 +40,8 @@ def throughput_chart(panel: Panel, width: int) -> str:
     latencies = [point.latency for point in panel.points]
     if limit is not None and min(latencies) < limit < max(latencies):
         plt.vline(limit)
+    if max(latencies) > LOG_FROM * min(latencies) > 0:
+        _logarithmic(plt, panel)
     better = "right" if latency.inverted else "left"
     plt.title(f"{unit} against {latency.title}: up and to the {better} is better")
     plt.xlabel(f"{latency.title}, {latency.unit}")
@@ -45,6 +51,18 @@ def throughput_chart(panel: Panel, width: int) -> str:
     lines = [line.rstrip() for line in text.rstrip().split("\n")]
     # Below the chart: plotext would put it over the best points.
     return "\n".join([*lines, *_legend(panel)])
+
+
+def _logarithmic(plt: Any, panel: Panel) -> None:
+    """From the least to the greatest value drawn, with ticks at 1, 2 and 5."""
+    ends = [point.latency_interval or (point.latency, point.latency) for point in panel.points]
+    low = min(low for low, _ in ends if low > 0)
+    high = max(high for _, high in ends)
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [step * 10.0**decade for decade in decades for step in (1, 2, 5)]
+    shown = [tick for tick in ticks if low <= tick <= high]
+    plt.xscale("log")
+    plt.xticks(shown, [f"{tick:,g}" for tick in shown])
 
 
 def _bars(point: Placed) -> tuple[tuple[list[float], list[float]], ...]:

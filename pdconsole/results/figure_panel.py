@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from pdconsole.model.regimes import Certainty
+from pdconsole.results.chart import LOG_FROM
 from pdconsole.results.figure_labels import label_offsets
 from pdconsole.results.figure_style import FAINT, FRONTIER, Look, looks_of
 from pdconsole.results.panel import Panel, Placed
@@ -18,7 +19,6 @@ _LABEL_SIZE = 6.5
 _TITLE_SIZE = 10
 _LEGEND_SIZE = 7.5
 _Y_LABELS = 50
-_LOG_FROM = 12.0  # greatest to least latency
 _REGIME_LOOK: dict[Certainty, dict[str, Any]] = {
     "clear": {"alpha": 0.95},
     "tie": {"alpha": 0.45, "hatch": "////"},
@@ -46,7 +46,7 @@ def draw_panel(figure: Any, panel: Panel, title: str) -> Callable[[], None]:
     _points(main, panel)
     _slo(main, panel)
     values = [point.latency for point in panel.points]
-    if max(values) > _LOG_FROM * min(values) > 0:
+    if max(values) > LOG_FROM * min(values) > 0:
         _logarithmic(main)
     main.set_ylim(bottom=0)
     main.yaxis.set_major_formatter("{x:,.0f}" if panel.axes.digits() == 0 else "{x:,.1f}")

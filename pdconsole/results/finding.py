@@ -13,6 +13,7 @@ from pdconsole.model.audit_evidence import Finding
 from pdconsole.results.answer import Answer, times
 from pdconsole.results.audit import AuditReport
 from pdconsole.results.comparison import Comparison
+from pdconsole.results.errors import ResultError
 from pdconsole.results.figure import write_figure
 from pdconsole.results.files import replace_file, write_error
 from pdconsole.results.panel import Panel, Placed
@@ -66,6 +67,8 @@ def add_finding(
         before = file.read_text("utf-8") if file.exists() else _HEAD
     except OSError as e:
         raise write_error(file, e) from e
+    except UnicodeDecodeError as e:
+        raise ResultError(f"{file} is no UTF-8 text ({e}); nothing was written") from e
     number = 1 + max((int(n) for n in _SECTION.findall(before)), default=0)
     figure = _figure(workspace, number, subject.title, comparison)
     link = figure.relative_to(workspace).as_posix() if figure else ""
@@ -78,8 +81,9 @@ def finding_section(
     number: int, subject: Subject, comparison: Comparison, audit: AuditReport, figure: str = ""
 ) -> str:
     """Markdown. `figure` is its path as the section links to it."""
+    title = _line(subject.title)
     parts = [
-        f"## {number}. {subject.title}",
+        f"## {number}. {title}",
         f"**Question**: {_line(subject.question) or f'{TO_WRITE} *what did you want to know?*'}",
         f"**Observation**: {TO_WRITE} *what do the numbers say, in one or two sentences?*",
         "**Details**:",
@@ -91,7 +95,8 @@ def finding_section(
     parts += _against_baseline(subject.answer)
     parts.append(_doubts(audit))
     if figure:
-        parts.append(f"![{subject.title}]({figure.replace(' ', '%20')})")
+        words = re.sub(r"([\\\[\]])", r"\\\1", title)
+        parts.append(f"![{words}]({figure.replace(' ', '%20')})")
     parts.append(f"{TO_WRITE} *why is it so? What else could explain it?*")
     parts.append("**Reproduce**:\n\n" + "\n".join(f"    {line}" for line in subject.reproduce))
     parts.append("**Data**:\n\n" + "\n".join(f"- `{path}`" for path in subject.data))

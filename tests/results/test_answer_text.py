@@ -105,3 +105,14 @@ def test_a_network_test_answers_with_its_verdict(tmp_path: Path) -> None:
     )
     text = said(answer(tmp_path, "s", experiment(kind="netbench"), [test]))
     assert "srd, node1:0 to node2:0: 0.8 GB/s by tcp, fail (good from 10, bad below 1)" in text
+
+
+def test_a_layout_measured_alone_needs_no_words_of_certainty(
+    tmp_path: Path, runs: tuple[RunPlan, ...]
+) -> None:
+    directory = ResultDirectory.create(tmp_path, runs[0], FACTS)
+    for seed, load in enumerate(LOADS, 1):
+        directory.write_point(load, a_measurement(load, seed=seed))
+    text = answer(tmp_path, FACTS.session, experiment(runs[0])).text(100)
+    assert "was measured alone" in text
+    assert "no other layout gets there" not in text

@@ -218,3 +218,13 @@ def test_what_decode_only_counts_and_divides_by_is_told() -> None:
     assert said not in Comparison((ROWS[0],)).text(400)
     assert "÷ the GPUs that were loaded;" in Comparison((ours,)).text(400)
     assert "÷ the GPUs that were loaded, as far as files tell;" in Comparison((others,)).text(400)
+
+
+def test_latencies_far_apart_are_drawn_on_a_logarithmic_axis() -> None:
+    rows = [a_row("4xtp2", c, ms, 1000 + ms) for c, ms in ((4, 10), (8, 100), (16, 1000))]
+    (panel,) = Comparison(tuple(rows)).panels
+    lines = throughput_chart(panel, 100).splitlines()
+    columns = sorted(line.index("A") for line in lines if "┤" in line or "│" in line if "A" in line)
+    assert columns[1] - columns[0] == pytest.approx(columns[2] - columns[1], abs=1)
+    (ticks,) = (line.split() for line in lines if line.split()[:1] == ["10"])
+    assert ticks == ["10", "20", "50", "100", "200", "500", "1,000"]

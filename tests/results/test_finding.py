@@ -103,3 +103,20 @@ def test_nothing_is_written_where_nothing_can_be_read(workspace: Path) -> None:
     assert result.exit_code == 1
     assert "empty holds no results" in result.output
     assert not (workspace / "FINDINGS.md").exists()
+
+
+def test_a_title_is_one_line_and_does_not_end_its_link(workspace: Path) -> None:
+    result = new(workspace, workspace / "bm_results", "--title", "one\n## 9. [or] two")
+    assert result.exit_code == 0, result.output
+    text = findings(workspace)
+    assert "## 1. one ## 9. [or] two\n" in text
+    assert "\n![one ## 9. \\[or\\] two](figures/1-one-9-or-two.svg)\n" in text
+    assert "section 2 of" in new(workspace, workspace / "bm_results").output
+
+
+def test_findings_that_are_no_text_are_left_alone_and_said(workspace: Path) -> None:
+    (workspace / "FINDINGS.md").write_bytes(b"\xff\xfe mine")
+    result = new(workspace, workspace / "bm_results")
+    assert result.exit_code != 0
+    assert "is no UTF-8 text" in result.output
+    assert (workspace / "FINDINGS.md").read_bytes() == b"\xff\xfe mine"
