@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Literal
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from typing import Any, Literal, TypeVar
 
 from pdconsole.measure.preflight import preflight
 from pdconsole.model import events as ev
@@ -29,6 +31,7 @@ from pdconsole.serving.planning import plan_deployment
 from pdconsole.sim.embedded import ensure_embedded
 
 Say = Callable[[str], object]
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,6 +129,24 @@ async def deployed(w: Wanted) -> AsyncIterator[tuple[DeploymentPlan, Mapping[str
         )
         async with _undone(lambda: deployment.stop(plan, nodes.clients, show), w.say):
             yield plan, nodes.clients
+
+
+def to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """Run a command's work. What it deployed is taken down also where the command is told to end,
+    or its terminal goes away; KeyboardInterrupt is raised then."""
+
+    async def told() -> T:
+        task = asyncio.current_task()
+        assert task is not None
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+                asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        return await work
+
+    try:
+        return asyncio.run(told())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
 
 
 @contextlib.asynccontextmanager

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any, Literal
 
 from pdconsole.model.workload import Workload
 from pdconsole.profiles import Profiles
-from pdconsole.runner.one_deployment import Say, Wanted, deployed, wanted
+from pdconsole.runner.one_deployment import Say, Wanted, deployed, to_the_end, wanted
 from pdconsole.serving.smoke import smoke
 
 SMOKE_WORKLOAD = Workload(name="smoke", input_len=64, output_len=8)
@@ -41,7 +40,7 @@ def smoke_test(
         workload=SMOKE_WORKLOAD,
         say=say,
     )
-    return asyncio.run(_smoke(what))
+    return to_the_end(_smoke(what))
 
 
 async def _smoke(what: Wanted) -> dict[str, Any]:

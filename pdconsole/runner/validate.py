@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +11,7 @@ from pdconsole.model import events as ev
 from pdconsole.model.workload import Workload
 from pdconsole.profiles import Profiles
 from pdconsole.runner.kv_validation import SIMULATED, Validated, hands_kv_over, validate, without
-from pdconsole.runner.one_deployment import Say, Wanted, deployed, wanted
+from pdconsole.runner.one_deployment import Say, Wanted, deployed, to_the_end, wanted
 from pdconsole.runner.user_errors import UserError
 
 WORKLOAD = Workload(name="validate", input_len=300, output_len=32)
@@ -61,7 +60,7 @@ def validate_layout(
     if asked[0].cluster.simulated:
         say(SIMULATED)
         return _outcome(asked[-1], Validated(event=without("validate", SIMULATED), network=network))
-    found = asyncio.run(_over_each(asked))
+    found = to_the_end(_over_each(asked))
     for line in lines_of(found.event):
         say(line)
     return _outcome(asked[-1], found)

@@ -66,12 +66,16 @@ def test_a_side_channel_on_loopback_is_refused_across_nodes() -> None:
 
 
 def test_on_a_loopback_fabric_ucx_is_to_be_told_its_interface() -> None:
-    def devices(env: dict[str, str]) -> str:
-        cluster = fake.CLUSTER.model_copy(update={"fabric": "loopback", "env": env})
+    def devices(env: dict[str, str], simulated: bool = False) -> str:
+        changes = {"fabric": "loopback", "env": env, "simulated": simulated}
         found = environment_checks(
-            [SPREAD], cluster=cluster, model=fake.MODEL, networks={"srd": fake.network()}
+            [SPREAD],
+            cluster=fake.CLUSTER.model_copy(update=changes),
+            model=fake.MODEL,
+            networks={"srd": fake.network()},
         )
-        return next(check.verdict for check in found if check.check == "ucx-devices srd")
+        return next((c.verdict for c in found if c.check == "ucx-devices srd"), "not looked at")
 
     assert devices({}) == "warn"
     assert devices({"UCX_NET_DEVICES": "lo"}) == "ok"
+    assert devices({}, simulated=True) == "not looked at"  # it opens no UCX

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 from typing import Any
 
 import pytest
@@ -9,7 +12,7 @@ import pytest
 import pdconsole.runner.one_deployment as one
 from pdconsole.profiles import Profiles, shipped_profiles
 from pdconsole.remote.errors import RemoteError
-from pdconsole.runner.one_deployment import deployed, wanted
+from pdconsole.runner.one_deployment import deployed, to_the_end, wanted
 from pdconsole.runner.validate import WORKLOAD
 from pdconsole.serving.errors import DeploymentError
 
@@ -25,6 +28,25 @@ class LostNodes:
 
     async def end(self) -> list[RemoteError]:
         return [RemoteError("local", "unreachable", "it does not come back")]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_is_told_to_end_takes_down_what_it_deployed(number: int) -> None:
+    undone = []
+
+    async def work() -> None:
+        try:
+            os.kill(os.getpid(), number)
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.01)
+            undone.append(number)
+
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt):
+        to_the_end(work())
+    assert undone == [number]
+    assert signal.getsignal(number) is before
 
 
 async def nothing(*_: Any, **__: Any) -> None:
