@@ -404,12 +404,13 @@ def _spans(tp: int, nodes: int, largest: int) -> bool:
 
 
 def _describe(rooms: list[_Room], most: int = 6) -> str:
-    """`a has 0-3 free (others hold 4-7), b has none free`."""
+    """`a has slots 0-3 free (others hold 4-7), b has none free`."""
     texts = []
     for node, free in rooms[:most]:
         held = sorted(set(range(node.slots)) - set(free))
         others = f" (others hold {format_indices(held)})" if held else ""
-        texts.append(f"{node.name} has {format_indices(free) or 'none'} free{others}")
+        slots = f"slot{'s' if len(free) > 1 else ''} {format_indices(free)}" if free else "none"
+        texts.append(f"{node.name} has {slots} free{others}")
     if len(rooms) > most:
         texts.append(f"and {len(rooms) - most} more nodes")
     return ", ".join(texts) or "no node may be used"

@@ -68,8 +68,9 @@ def test_where_replicas_go_beside_others(free, layout, strategy, placed):
     ("free", "layout", "strategy", "rule", "words", "slots"),
     [
         ((ALL, ALL), "17xTP1", "pack", "capacity", "needs 17 slots and 16 are free", 16),
-        ((HIGH, LOW), "2xTP8", "pack", "capacity", "a has 4-7 free (others hold 0-3)", 8),
-        ((HIGH, LOW), "1xTP8", "pack", "one-node", "a has 4-7 free (others hold 0-3)", 8),
+        ((HIGH, LOW), "2xTP8", "pack", "capacity", "a has slots 4-7 free (others hold 0-3)", 8),
+        (("0",), "1P-TP1+1D-TP1", "spread", "capacity", "a has slot 0 free (others hold", 7),
+        ((HIGH, LOW), "1xTP8", "pack", "one-node", "a has slots 4-7 free (others hold 0-3)", 8),
         ((HIGH, LOW, ALL), "1P-TP8+1D-TP8", "pack", "node-boundary", "TP8 needs 8 of one", 8),
         ((ALL, ALL), "1xTP16", "pack", "node-boundary", "write TP16N2 to let it span 2 nodes", 16),
         ((ALL,), "1P-TP1+1D-TP1", "spread", "separate-nodes", "add a node", 8),
