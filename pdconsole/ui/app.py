@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 NOTICE_S = 8.0  # how long a notice stays that needs nothing done
 SWITCH_S = 0.01
+TURN_S = 0.003  # for others, between two pieces of what takes long
 SAID = {"info": "accent", "warning": "warn", "error": "fail"}
 
 
@@ -82,6 +83,7 @@ class ConsoleApp(App[None]):
         self.t = 0.0
         self.state = State()
         self.at_leisure = False  # what is shown now nobody asked for: keys go before it
+        self.going_on = 0  # what goes on soon
         self._is_behind = False  # the recording has more than was taken in
         self.notice = ""
         self._notice_level = "info"
@@ -162,6 +164,29 @@ class ConsoleApp(App[None]):
         else:
             self._take_in()
 
+    def soon(self, goes_on: Callable[[], object]) -> None:
+        """Call it when what came meanwhile has been seen to: keys, and frames that are due.
+
+        A callback that waits in Textual's queue would come before these: a queue that is never
+        empty leaves no turn to others.
+        """
+
+        def go() -> None:
+            self.going_on -= 1
+            goes_on()
+
+        self.going_on += 1
+        self.set_timer(TURN_S, go)
+
+    def show_moved(self) -> None:
+        """After the position was changed: show it, by what has been taken in until now."""
+        if self.opened is not None:
+            try:
+                self.t, self.state = self.opened.now()
+            except (JournalError, OSError) as e:
+                self.lose_session(e)
+        self.refresh_visible()
+
     def _take_in(self) -> None:
         self._is_behind = False
         if self.opened is not None:
@@ -169,9 +194,9 @@ class ConsoleApp(App[None]):
                 self.t, self.state = self.opened.advance()
                 self._is_behind = self.opened.history.is_behind
             except (JournalError, OSError) as e:
-                self._lose_session(e)
+                self.lose_session(e)
         if self._is_behind:
-            self.call_later(self._take_in)
+            self.soon(self._take_in)
         else:
             self._refresh_at_leisure()
 
@@ -190,15 +215,15 @@ class ConsoleApp(App[None]):
         try:
             screen.refresh_from(self.history, self.t, self.state)
         except (JournalError, OSError) as e:
-            self._lose_session(e)
-            screen.refresh_from(None, self.t, self.state)
+            self.lose_session(e)
         screen.refresh_frame()
 
-    def _lose_session(self, error: JournalError | OSError) -> None:
+    def lose_session(self, error: JournalError | OSError) -> None:
         """Its recording was deleted, or cannot be read any more."""
         name = self.opened.directory.name if self.opened else "the session"
         self.close_session()
         self.say(f"{name} is closed: {why_unread(error)}", "error")
+        self.refresh_visible()
 
     def _refresh_frame(self) -> None:
         if self.is_running and isinstance(self.screen, ConsoleScreen):

@@ -138,7 +138,7 @@ def _kv(runs: frozenset[str], names: frozenset[str]) -> ChartPlan:
         for label, members, number in _lines_of([r for r in replicas if r.startswith(letter)]):
             colour = f"role-{role}" if number == 1 else f"role-series-{number + 2}"
             styles.append(SeriesStyle(label, label, colour, kinds[letter], _tag(label)))
-            sources[label] = Source(tuple(f"worker/*/{m}/kv_usage" for m in members), 100.0)
+            sources[label] = Source(_keys_of(replicas, members), 100.0)
     return ChartPlan("kv", "KV cache in use", "%", tuple(styles), sources)
 
 
@@ -150,11 +150,12 @@ def _nixl(runs: frozenset[str], names: frozenset[str]) -> ChartPlan:
         ("live_transfer_bytes_per_s", "/xfer", "dashed"),
     )
     for column, word, kind in kinds:
-        for label, members, number in _lines_of(_replicas("nixl", column, runs, names)):
+        replicas = _replicas("nixl", column, runs, names)
+        for label, members, number in _lines_of(list(replicas)):
             tag = _tag(label) if word == "wire" else _tag(label).lower()
             key = f"{label} {word}"
             styles.append(SeriesStyle(key, key, f"role-series-{number}", kind, tag))
-            sources[key] = Source(tuple(f"nixl/*/{m}/{column}" for m in members), 1e-9)
+            sources[key] = Source(_keys_of(replicas, members), 1e-9)
     return ChartPlan(
         "nixl", f"NIXL wire D, transfer d, {LIVE_WINDOW_S:.0f} s", "GB/s", tuple(styles), sources
     )
@@ -178,16 +179,18 @@ def _nic(names: frozenset[str]) -> ChartPlan:
 
 def _replicas(
     table: str, column: str, runs: frozenset[str], names: frozenset[str]
-) -> Sequence[str]:
-    """The replicas for which these runs have the column."""
-    found = {
-        parts[2]
-        for name in names
-        if len(parts := name.split("/")) == 4
-        and (parts[0], parts[3]) == (table, column)
-        and parts[1] in runs
-    }
-    return sorted(found, key=natural)
+) -> Mapping[str, Sequence[str]]:
+    """The replicas for which these runs have the column, and the names of theirs."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        parts = name.split("/")
+        if len(parts) == 4 and (parts[0], parts[3]) == (table, column) and parts[1] in runs:
+            found.setdefault(parts[2], []).append(name)
+    return {replica: sorted(found[replica]) for replica in sorted(found, key=natural)}
+
+
+def _keys_of(replicas: Mapping[str, Sequence[str]], members: Iterable[str]) -> tuple[str, ...]:
+    return tuple(name for member in members for name in replicas[member])
 
 
 def _tag(label: str) -> str:

@@ -52,20 +52,30 @@ class OpenedSession:
         self.directory = directory
         self.history = history
         self.replay = replay
+        self._shown: tuple[float, State] | None = None
 
     def advance(self) -> tuple[float, State]:
-        """Take in a piece of what was recorded since; the second to show, and the state at it."""
+        """Take in a piece of what was recorded since; see `now`."""
         self.history.poll(PIECES)
+        return self.now()
+
+    def now(self) -> tuple[float, State]:
+        """The second to show, and the state at it."""
         self.replay.extend(self.history.end_t, self.history.is_live)
         t = self.replay.t
         at_end = self.replay.following or t >= self.history.end_t
-        if not at_end:
-            return t, self.history.state_at(t)
+        # Where it stands still, as after a pause, the state is at hand; a large one takes long to
+        # be made again.
+        if at_end or self._shown is None or self._shown[0] != t:
+            self._shown = t, self._latest() if at_end else self.history.state_at(t)
+        return self._shown
+
+    def _latest(self) -> State:
         state = self.history.latest()
         if state.status in ALIVE and not self.history.is_live:
             # As the list of sessions has it: nobody carries it out any more.
             state = msgspec.structs.replace(state, status="broken-off", message=BROKEN_OFF)
-        return t, state
+        return state
 
     def close(self) -> None:
         self.history.close()

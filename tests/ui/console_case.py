@@ -35,6 +35,8 @@ class Case:
         await self.pilot.pause()
         self.app.tick()
         await self.pilot.pause()
+        while self.app.going_on:
+            await self.pilot.pause()
 
     async def press(self, *keys: str) -> None:
         await self.pilot.press(*keys)

@@ -441,7 +441,7 @@ async def test_a_recording_that_cannot_be_read_any_more_is_closed(
     async with opened_console(workspace, session=FIRST, at=0.0) as case:
         assert case.app.opened is not None
         monkeypatch.setattr(case.app.opened.history, "state_at", gone)
-        await case.settle()
+        await case.pass_time(1.0)
         assert case.app.opened is None
         assert "is closed: cannot read events.jsonl" in case.app.notice
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -12,13 +16,15 @@ from hypothesis import strategies as st
 from recorded_session import OPENED, plan
 
 from pdconsole.journal.marks import Mark
+from pdconsole.journal.series_index import SeriesIndex, SeriesView
 from pdconsole.model import events as ev
+from pdconsole.model.series import SeriesRow
 from pdconsole.model.stages import STAGES, parts_of
 from pdconsole.model.state import State, fold
 from pdconsole.ui.app import ConsoleApp
-from pdconsole.ui.live_charts import CHARTS, plan_charts
+from pdconsole.ui.live_charts import CHARTS, ChartPlan, Source, plan_charts
 from pdconsole.ui.live_layout import arrange, page_of, pages
-from pdconsole.ui.live_lines import current_values, failure_marks, named
+from pdconsole.ui.live_lines import LineReader, current_values, failure_marks, named
 from pdconsole.ui.replay_track import (
     marks_line,
     parse_position,
@@ -30,7 +36,7 @@ from pdconsole.ui.replay_track import (
 from pdconsole.ui.request_pick import RequestPick
 from pdconsole.ui.screens.live import LiveScreen
 from pdconsole.ui.time_view import TimeView
-from pdconsole.ui.widgets.chart_data import Samples
+from pdconsole.ui.widgets.chart_data import Line, Samples
 from pdconsole.ui.widgets.pair_matrix import Pairs, matrix, pairs_of
 from pdconsole.ui.widgets.point_strip import strip
 from pdconsole.ui.widgets.ttft_waterfall import LOOKS, percentile_bars, waterfall
@@ -140,8 +146,93 @@ def test_many_replicas_share_a_line_from_the_least_to_the_greatest() -> None:
     plan_of_nixl = plan_charts(launched("1"), recorded, 0, 50)["nixl"]
     (source,) = plan_of_nixl.sources.values()
     assert [style.label for style in plan_of_nixl.styles] == ["D1–D10 wire"]
-    assert source.keys[0] == "nixl/*/D1/live_wire_bytes_per_s"
-    assert source.keys[-1] == "nixl/*/D10/live_wire_bytes_per_s"
+    assert source.keys[0] == "nixl/1/D1/live_wire_bytes_per_s"
+    assert source.keys[-1] == "nixl/1/D10/live_wire_bytes_per_s"
+
+
+def test_a_line_is_of_the_runs_in_view_alone() -> None:
+    recorded = [f"worker/{run}/P1/kv_usage" for run in "12"]
+
+    def keys(t0: float, t1: float) -> tuple[str, ...]:
+        (source,) = plan_charts(launched("1", "2"), recorded, t0, t1)["kv"].sources.values()
+        return source.keys
+
+    assert keys(0, 50) == ("worker/1/P1/kv_usage",)
+    assert keys(0, 150) == ("worker/1/P1/kv_usage", "worker/2/P1/kv_usage")
+
+
+class Recorded:
+    """A history of 150 nodes, of which some samples come late."""
+
+    def __init__(self, path: Path) -> None:
+        self.index = SeriesIndex(path)
+        self.seq = 0
+        self.asked = 0
+
+    def add(self, t: float, node: int) -> None:
+        self.seq += 1
+        values = {"tx": float(node * 7 % 13 + self.seq % 5)}
+        self.index.add(SeriesRow(("nics", str(node)), self.seq, t, values))
+
+    def latest(self) -> State:
+        return State(seq=self.seq)
+
+    def series(self, keys: Sequence[str], t0: float, t1: float, columns: int) -> SeriesView:
+        self.asked += 1
+        return self.index.view(keys, t0, t1, columns)
+
+
+NODES = tuple(f"nics/{node}/tx" for node in range(150))
+MANY = ChartPlan("nic", "", "", (), {"all": Source(NODES, 2.0)})
+
+
+def read(reader: LineReader, t0: float, t1: float, columns: int) -> Line:
+    reading = reader.lines(MANY, t0, t1, columns)
+    while True:
+        try:
+            next(reading)
+        except StopIteration as done:
+            line: Line = done.value["all"]
+            return line
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0.01, 25.0), st.floats(5.0, 60.0), st.integers(2, 90)),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_a_line_of_many_series_that_moves_on_is_that_which_is_read_whole(
+    views: list[tuple[float, float, int]],
+) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        history = Recorded(Path(directory) / "series")
+        reader = LineReader(history)  # type: ignore[arg-type]
+        now, rng = 0.0, random.Random(1)
+        for passed, span, columns in [(1.0, 30.0, 60), *views, (1.0, 30.0, 60), (1.0, 30.0, 60)]:
+            for _ in range(20):
+                late = rng.choice((0.0, 0.0, 5.0))
+                history.add(max(now + rng.random() * passed - late, 0.0), rng.randrange(150))
+            now += passed
+            line = read(reader, max(now - span, 0.0), now, columns)
+            whole = history.index.view(NODES, max(now - span, 0.0), now, columns)
+            assert np.allclose(line.t, whole.t)
+            assert np.array_equal(line.low, whole.low * 2, equal_nan=True)
+            assert np.array_equal(line.high, whole.high * 2, equal_nan=True)
+
+
+def test_a_line_of_many_series_to_which_nothing_came_is_not_read_again(tmp_path: Path) -> None:
+    history = Recorded(tmp_path / "series")
+    reader = LineReader(history)  # type: ignore[arg-type]
+    history.add(7.0, 1)
+    before = read(reader, 0.0, 20.0, 40)
+    assert history.asked == 3
+    assert np.array_equal(read(reader, 0.0, 20.0, 40).high, before.high, equal_nan=True)
+    assert history.asked == 3
+    history.add(19.0, 2)
+    assert np.nanmax(read(reader, 0.0, 20.0, 40).high[30:]) > 0
+    assert history.asked == 6
 
 
 def test_marks_are_named_as_on_screens_and_odd_ones_left_alone() -> None:

@@ -4,6 +4,7 @@ session is carried out and in replay."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, ClassVar
 
@@ -14,11 +15,12 @@ from textual.containers import Container, Horizontal
 from textual.timer import Timer
 from textual.widgets import Static
 
+from pdconsole.journal import JournalError
 from pdconsole.model.state import State
 from pdconsole.ui.actions import Action
 from pdconsole.ui.live_charts import CHARTS, ChartPlan, plan_charts
 from pdconsole.ui.live_layout import PARTS, Arrangement, arrange, page_of, pages
-from pdconsole.ui.live_lines import chart_lines, current_values, failure_marks, named
+from pdconsole.ui.live_lines import LineReader, current_values, failure_marks, named
 from pdconsole.ui.screens.detail_screen import DETAIL_ACTIONS, DetailScreen
 from pdconsole.ui.screens.replay_screen import REPLAY_ACTIONS
 from pdconsole.ui.time_view import PAN, ZOOM, TimeView
@@ -95,6 +97,8 @@ class LiveScreen(DetailScreen):
         self._drawn_for: object = None
         self._drawn_t = 0.0
         self._drawing: Iterator[None] = iter(())
+        self._drawing_of: SessionHistory | None = None
+        self._reader: LineReader | None = None
 
     def compose_body(self) -> ComposeResult:
         yield FrameLine(id="headline")
@@ -244,6 +248,7 @@ class LiveScreen(DetailScreen):
         self._drawn_for, self._drawn_t = (drawn_for, badges), t
         self._plan(history, state, t0, t1)
         drawing = self._drawing = self._draw(history, t, (t0, t1), columns, badges)
+        self._drawing_of = history
         # What a key asked for is shown whole, unless that takes long.
         until = 0.0 if self.console.at_leisure else perf_counter() + AT_ONCE_S
         while perf_counter() < until and next(drawing, self) is None:
@@ -251,9 +256,16 @@ class LiveScreen(DetailScreen):
         self._draw_on(drawing)
 
     def _draw_on(self, drawing: Iterator[None]) -> None:
-        """One chart, then what keys are waiting, then the next; until newer ones are drawn."""
-        if drawing is self._drawing and next(drawing, self) is None:
-            self.call_later(self._draw_on, drawing)
+        """A piece, then what keys are waiting, then the next; until newer ones are drawn."""
+        if drawing is not self._drawing or self._drawing_of is not self.console.history:
+            return
+        try:
+            goes_on = next(drawing, self) is None
+        except (JournalError, OSError) as e:
+            self.console.lose_session(e)
+        else:
+            if goes_on:
+                self.console.soon(partial(self._draw_on, drawing))
 
     def _draw(
         self,
@@ -263,17 +275,15 @@ class LiveScreen(DetailScreen):
         columns: int,
         badges: Sequence[tuple[str, bool]],
     ) -> Iterator[None]:
-        """A chart with each step."""
+        """A chart with each step, or a piece of one that takes long."""
         t0, t1 = window
-        marks = named(history.marks(t0, min(t1, t)))
+        marks, reader = named(history.marks(t0, min(t1, t))), self._reader_of(history)
         for name in self.shown_charts:
-            if history is not self.console.history:
-                return
             chart = self.query_one(f"#chart-{name}", Chart)
             plan = self._plans[name]
             chart.ascii = self.console.ascii
             more = failure_marks(history, t0, min(t1, t), columns) if name == "nixl" else ()
-            lines = chart_lines(history, plan, t0, min(t1, t), chart.columns)
+            lines = yield from reader.lines(plan, t0, min(t1, t), chart.columns)
             data = self._data[name] = ChartData(
                 t0=t0,
                 t1=t1,
@@ -288,6 +298,11 @@ class LiveScreen(DetailScreen):
             )
             chart.show(data)
             yield
+
+    def _reader_of(self, history: SessionHistory) -> LineReader:
+        if self._reader is None or self._reader.history is not history:
+            self._reader = LineReader(history)
+        return self._reader
 
     def _plan(self, history: SessionHistory, state: State, t0: float, t1: float) -> None:
         """Which lines the charts have: other ones once other replicas come into view."""

@@ -137,7 +137,7 @@ class LogsScreen(ConsoleScreen):
             self.console.say(str(e), "error")
             return
         if self._reading:
-            self.call_later(self._read_on)
+            self.console.soon(self._read_on)
         else:
             self._lay_out()
 
@@ -329,7 +329,7 @@ class LogsScreen(ConsoleScreen):
             return
         found = next(self._search)
         if found is None:
-            self.call_later(self._look_on)
+            self.console.soon(self._look_on)
             return
         self._search = None
         if found >= 0:

@@ -86,7 +86,7 @@ class ReplayScreen(ConsoleScreen):
 
     def go_on(self) -> None:
         """After the position was changed: show it at once."""
-        self.console.tick()
+        self.console.show_moved()
 
     # --- actions; without a session they do nothing ---
 
