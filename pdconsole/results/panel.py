@@ -92,7 +92,7 @@ class Panel(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def points(self) -> tuple[Placed, ...]:
-        """Those that both axes know; of copies of one file the first."""
+        """Those that have a value above 0 on both axes; of copies of one file the first."""
         once: dict[tuple[object, ...], PointRow] = {}
         for row in self.rows:
             once.setdefault(_measurement(row), row)
@@ -192,6 +192,8 @@ def _placed(row: PointRow, axes: Axes) -> Placed | None:
     cost = axes.latency.turned(latency)
     if cost is None or not all(map(math.isfinite, (latency, throughput))):
         return None
+    if cost <= 0 or throughput <= 0:  # nothing was measured, or nothing that can be
+        return None
     share = throughput_share(row)
     interval = latency_interval(row, axes.latency)
     return Placed(
@@ -207,10 +209,18 @@ def _placed(row: PointRow, axes: Axes) -> Placed | None:
 
 
 def _curve(label: str, points: Sequence[Placed]) -> Curve:
-    by_load: dict[tuple[str, float | None], list[Placed]] = {}
+    by_load: dict[tuple[object, ...], list[Placed]] = {}
     for point in points:
-        by_load.setdefault((point.row.kind, point.row.value), []).append(point)
+        by_load.setdefault(_load_of(point.row), []).append(point)
     return Curve(label, tuple(map(_pooled, by_load.values())))
+
+
+def _load_of(row: PointRow) -> tuple[object, ...]:
+    """Alike of repeats. An open loop may have a cap on its concurrency; a load that nobody knows is
+    like no other."""
+    if row.value is None:
+        return (row.file, row.point)
+    return (row.kind, row.value, row.max_concurrency if row.kind == "request_rate" else None)
 
 
 def _pooled(points: Sequence[Placed]) -> CurvePoint:

@@ -232,3 +232,31 @@ def test_of_an_open_loop_that_falls_behind_nobody_knows_the_throughput() -> None
 
     assert throughput_share(row(3.9)) == (1.0, 1.0)
     assert throughput_share(row(3.0)) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"value": None}, {"value": None}),
+        (
+            {"kind": "request_rate", "max_concurrency": 8},
+            {"kind": "request_rate", "max_concurrency": 64},
+        ),
+    ],
+)
+def test_what_was_not_loaded_alike_is_no_repeat(one, other) -> None:
+    rows = [
+        a_row("4xtp2", 4, 6.0, 2000, file="results/4xtp2/a.json", **one),
+        a_row("4xtp2", 4, 12.0, 2400, file="results/4xtp2/b.json", **other),
+    ]
+    (curve,) = the_panel(*rows).curves
+    assert [(p.latency, p.throughput_interval) for p in curve.points] == [(6.0, None), (12.0, None)]
+
+
+def test_what_cannot_be_has_no_place_and_is_not_best() -> None:
+    panel = the_panel(
+        a_row("4xtp2", 4, -3.0, 2000),
+        a_row("4xtp2", 8, 5.0, 0.0),
+        a_row("4xtp2", 16, 6.0, 2100),
+    )
+    assert [point.row.point for point in panel.points] == ["c=16"]
