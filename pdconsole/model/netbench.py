@@ -212,18 +212,24 @@ def proof(printed: str) -> Proof:
 
 
 def _tables(printed: str) -> Iterable[list[str]]:
-    """Each without its rulers: two lines of title, the header and a line for every range."""
+    """Each without its rulers: two lines of title, the header and a line for every range.
+
+    A table without ranges has no ruler at its end: the next table's follows the header's.
+    """
     rows: list[str] = []
     rulers = 0
+    after_ruler = False
     for line in printed.splitlines():
         text = _STAMP.sub("", line).strip()
         if text.startswith("+-"):
             rulers += 1
             if rulers > 3:
                 yield rows
-                rows, rulers = [], 0
+                rows, rulers = [], int(after_ruler)
+            after_ruler = True
         elif text.startswith("|"):
             rows.append(text)
+            after_ruler = False
     if rulers > 2:
         yield rows
 

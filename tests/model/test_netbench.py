@@ -54,6 +54,25 @@ READS = """\
 [1795522793.554285] [vm:13557:{thread}]   +--------+-------------+--------------+
 """
 
+# What UCX 1.23 prints on 1 x H100 80GB, VRAM to VRAM over cuda_ipc, shortened: its tables of
+# active messages have no range there, and so no ruler at their end.
+ON_A_GPU = """\
+[1795531594.505545] [vm:974  :0]   +-------+-------------+---------------------------+
+[1795531594.505545] [vm:974  :0]   | reader-1 self cfg#0                             |
+[1795531594.505545] [vm:974  :0]   | active message by ucp_am_send* from host memory |
+[1795531594.505545] [vm:974  :0]   +-------+-------------+---------------------------+
+[1795531594.505545] [vm:974  :0]   | Range | Description |          Config           |
+[1795531594.505545] [vm:974  :0]   +-------+-------------+---------------------------+
+[1795531594.718126] [vm:946  :0]   +--------+-------------+------------------------------------------------+
+[1795531594.718126] [vm:946  :0]   | reader-1 intra-node cfg#2                                             |
+[1795531594.718126] [vm:946  :0]   | remote memory read by ucp_get*(multi) into cuda/GPU0 from cuda/dev[1] |
+[1795531594.718126] [vm:946  :0]   +--------+-------------+------------------------------------------------+
+[1795531594.718126] [vm:946  :0]   | Range  | Description |                     Config                     |
+[1795531594.718126] [vm:946  :0]   +--------+-------------+------------------------------------------------+
+[1795531594.718126] [vm:946  :0]   | 0..inf | zero-copy   | cuda_ipc/cuda                                  |
+[1795531594.718126] [vm:946  :0]   +--------+-------------+------------------------------------------------+
+"""  # noqa: E501
+
 
 def test_the_transport_is_the_one_of_reads_from_the_peer() -> None:
     by = "50% on srd/rdmap0:1 and 50% on srd/rdmap1:1"
@@ -64,6 +83,12 @@ def test_the_transport_is_the_one_of_reads_from_the_peer() -> None:
     assert (large.how, large.by, large.transports) == ("zero-copy", by, ("srd",))
     assert small is not None
     assert small.transports == ("tcp",)
+
+
+def test_a_table_without_ranges_hides_none_of_those_after_it() -> None:
+    used = proof(ON_A_GPU).of_size(16384)
+    assert used is not None
+    assert (used.how, used.transports) == ("zero-copy", ("cuda_ipc",))
 
 
 def test_nothing_printed_proves_nothing() -> None:
