@@ -1,5 +1,6 @@
 """The commands of the zipapp: `connect`, `agent` and `keeper` for pdconsole itself, `drive` for
-the load driver, `nixl-probe` for the network test, `engine` for what the engine's Python has."""
+the load driver, `nixl-probe` for the network test, `engine` for what the engine's Python has,
+`ray-app` and `ray-replica` for a deployment that Ray Serve runs."""
 
 from __future__ import annotations
 
@@ -34,7 +35,18 @@ def main(argv: List[str]) -> int:
         from pdconsole.agent import engine_facts
 
         return engine_facts.main()
-    print("usage: agent.pyz connect|agent|keeper|drive|nixl-probe|engine ...", file=sys.stderr)
+    if command == "ray-app":
+        from pdconsole.agent import ray_app
+
+        return ray_app.main(rest)
+    if command == "ray-replica":
+        from pdconsole.agent import ray_replica
+
+        return ray_replica.main(rest)
+    print(
+        "usage: agent.pyz connect|agent|keeper|drive|nixl-probe|engine|ray-app|ray-replica ...",
+        file=sys.stderr,
+    )
     return 2
 
 
