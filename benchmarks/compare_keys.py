@@ -40,8 +40,10 @@ KEYS = {
 
 async def measure(workspace: Path) -> bool:
     from pdconsole.ui.app import ConsoleApp
+    from pdconsole.ui.open_console import quiet_collector
     from pdconsole.ui.screens.compare import CompareScreen
 
+    quiet_collector()
     app = ConsoleApp(workspace, connect=lambda *_: None)
     good = True
     async with app.run_test(size=(120, 40)) as pilot:

@@ -67,7 +67,9 @@ def at(values: Sequence[float], share: float) -> float:
 
 async def measure(workspace: Path, nodes: int) -> bool:
     from pdconsole.ui.app import ConsoleApp
+    from pdconsole.ui.open_console import quiet_collector
 
+    quiet_collector()
     good = True
     app = ConsoleApp(workspace, open_session="synthetic", at=math.inf, connect=lambda *_: None)
     async with app.run_test(size=(120, 40)) as pilot:

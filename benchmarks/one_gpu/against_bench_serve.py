@@ -11,6 +11,10 @@ steady  both tools' single requests, put through the load driver's own window: i
         the load tails off
 floor   B with B of the next round, own figures: what two runs of one tool differ by
 
+`vllm bench serve` takes seconds to start, in which the server rests; before A it rests as long. A
+run of each that is not counted comes first. Beside the figures stands what part of a core each
+client took.
+
 Differences are (A - B) / B of a round in percent; the mean over rounds has a 95 % interval by
 Student's t.
 """
@@ -66,6 +70,7 @@ class Run(NamedTuple):
     steady: Figures
     completed: int
     failed: int
+    cpu_pct: float | None = None  # of one core, by the client
 
 
 def figures(requests: Sequence[Request], seconds: float) -> Figures:
@@ -105,6 +110,7 @@ class Comparison:
         self._window = math.ceil(asked.window_requests / concurrency) * concurrency
         around = math.ceil((WARMUP_ROUNDS + TAIL_ROUNDS) * concurrency)
         self._requests = self._window + around
+        self._bench_starts_s = 0.0
 
     def by_the_load_driver(self, seed: str) -> Run:
         asked = self._asked
@@ -123,6 +129,7 @@ class Comparison:
         }
         path = self._folder / "spec.json"
         path.write_text(json.dumps(spec))
+        time.sleep(self._bench_starts_s)
         printed = self._finished([sys.executable, "-c", DRIVE, str(path)])
         lines = [json.loads(line) for line in printed.splitlines()]
         summary = next(line for line in lines if line["kind"] == "summary")
@@ -137,7 +144,8 @@ class Comparison:
             )
             for line in answers
         ]
-        return self._run(requests, summary["window_s"])
+        run = self._run(requests, summary["window_s"])
+        return run._replace(cpu_pct=summary["cpu_pct"])
 
     def by_bench_serve(self, seed: str) -> Run:
         asked = self._asked
@@ -148,7 +156,8 @@ class Comparison:
                 file.write(f'{{"prompt":[{ids}],"output_tokens":{asked.output_len}}}\n')
         # Our own packages are not the engine's; its command may name them.
         env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        self._finished(
+        began = time.monotonic()
+        printed = self._finished(
             [
                 *shlex.split(asked.engine_python),
                 str(HERE / "bench_serve.py"),
@@ -163,7 +172,9 @@ class Comparison:
             ],
             env,
         )
+        took_s = time.monotonic() - began
         found = json.loads((self._folder / "bench.json").read_text())
+        self._bench_starts_s = max(0.0, took_s - found["duration"])
         columns = ("start_times", "ttfts", "itls", "output_lens", "errors")
         requests = [
             Request(sent, ttft, ttft + sum(itl), tokens, not error)
@@ -171,7 +182,8 @@ class Comparison:
         ]
         run = self._run(requests, found["duration"])
         reported = Figures(*(found[name] for name in Figures._fields))
-        return run._replace(own=reported)
+        cpu_pct = json.loads(printed.splitlines()[-1])["cpu_pct"]
+        return run._replace(own=reported, cpu_pct=cpu_pct)
 
     def _run(self, requests: Sequence[Request], seconds: float) -> Run:
         good = [r for r in requests if r.ok]
@@ -195,7 +207,8 @@ class Comparison:
 
 def in_turn(comparison: Comparison, rounds: int, budget_s: float) -> list[tuple[Run, Run]]:
     """A and B of each round; fewer rounds where the next would not fit into the time."""
-    comparison.by_the_load_driver("warm")  # not counted
+    comparison.by_the_load_driver("warm")  # neither is counted
+    comparison.by_bench_serve("warm")
     pairs: list[tuple[Run, Run]] = []
     began = time.monotonic()
     for number in range(1, rounds + 1):
@@ -212,7 +225,7 @@ def in_turn(comparison: Comparison, rounds: int, budget_s: float) -> list[tuple[
                 f" {f.median_tpot_ms:.4f} ms"
                 for key, f in (("own", run.own), ("steady", run.steady))
             )
-            print(f"    {name}{number}  {shown}  failed {run.failed}", flush=True)
+            print(f"    {name}{number}  {shown}  failed {run.failed}  CPU {run.cpu_pct:.0f} %", flush=True)
     return pairs
 
 
@@ -249,7 +262,7 @@ def table(concurrency: int, rounds: int, found: dict[str, dict[str, Any]]) -> st
     return "\n".join(lines)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("url")
     parser.add_argument("--model", required=True, help="the served name")
@@ -263,7 +276,7 @@ def main() -> None:
     parser.add_argument("--engine-python", default="python3", help="a command with vLLM in it")
     parser.add_argument("--budget-s", type=float, default=math.inf, help="for each concurrency")
     parser.add_argument("--out", type=Path, required=True)
-    asked = parser.parse_args()
+    asked = parser.parse_args(argv)
     asked.tokenizer = os.path.expanduser(asked.tokenizer)  # noqa: PTH111
     results = []
     for concurrency in asked.concurrency:

@@ -2,7 +2,8 @@
 
 Its datasets hold text. Here a line of `--dataset-name custom` is {"prompt": [ids], "output_tokens"}
 and goes into the request as it is, so that another client can send the very same prompts.
-Everything else (client, clocks, formulas, result file) is vLLM's own, untouched.
+Everything else (client, clocks, formulas, result file) is vLLM's own, untouched. The last line
+printed is {"cpu_pct"}: what this process took of one core from when its prompts were ready.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from time import monotonic, process_time
 from typing import Any
 
 from vllm.benchmarks import serve
 from vllm.benchmarks.datasets import CustomDataset, SampleRequest
+
+ready: list[tuple[float, float]] = []  # CPU time and time, when the prompts were
 
 
 def in_order(self: Any) -> None:
@@ -23,7 +27,7 @@ def in_order(self: Any) -> None:
 def as_they_are(
     self: Any, *_: Any, num_requests: int, request_id_prefix: str = "", **__: Any
 ) -> list[SampleRequest]:
-    return [
+    samples = [
         SampleRequest(
             prompt=line["prompt"],
             prompt_len=len(line["prompt"]),
@@ -32,6 +36,8 @@ def as_they_are(
         )
         for index, line in enumerate(self.data[:num_requests])
     ]
+    ready.append((process_time(), monotonic()))
+    return samples
 
 
 if __name__ == "__main__":
@@ -40,3 +46,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     serve.add_cli_args(parser)  # type: ignore[arg-type]
     serve.main(parser.parse_args())
+    cpu, began = ready[-1]
+    print(json.dumps({"cpu_pct": 100 * (process_time() - cpu) / (monotonic() - began)}))

@@ -19,7 +19,7 @@ def open_console(
     from pdconsole.ui.app import ConsoleApp
     from pdconsole.ui.terminal_guard import HUNG_UP, silence_lost_terminal
 
-    _quiet_collector()
+    quiet_collector()
     app = ConsoleApp(workspace, open_session=session, at=at, speed=speed)
     app.run(mouse=app.settings.mouse)
     if app.return_code == HUNG_UP:
@@ -34,7 +34,7 @@ def open_console(
     return app.return_code or exit_codes.OK
 
 
-def _quiet_collector() -> None:
+def quiet_collector() -> None:
     """A full collection looks at every object, tens of ms of them, in the middle of a key.
 
     What is loaded by now stays for good; what a screen makes is mostly freed by its counts.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -51,12 +51,13 @@ from pdconsole.ui.screens.compare_axes import AXES_ACTIONS, AxesScreen
 from pdconsole.ui.session_source import SessionHistory
 from pdconsole.ui.widgets.filter_box import FilterBox
 from pdconsole.ui.widgets.frame_lines import FrameLine, Piece
-from pdconsole.ui.widgets.row_table import RowTable, sorted_rows
+from pdconsole.ui.widgets.row_table import Column, Row, RowTable, sorted_rows
 from pdconsole.ui.widgets.scatter import Scatter, ScatterChart
 from pdconsole.ui.widgets.text_pane import TextPane
 
 NAME = "compare"
 RESULTS = "bm_results"
+_UNKNOWN = Standing()
 VIEWS = {"chart": "chart", "regimes": "regimes", "audit": "audit", "side": "side by side"}
 
 
@@ -102,6 +103,8 @@ class CompareScreen(AxesScreen):
         self._marked: frozenset[str] = frozenset()
         self._word = ""
         self._order = ("", False)
+        self._made: dict[str, tuple[Standing, Row]] = {}  # rows of the table, by key
+        self._made_for: object = None
         self._view = "chart"
         self._compared = Compared()
         self._wanted: tuple[tuple[str, ...], Axes] | None = None  # compared, or under way
@@ -220,10 +223,7 @@ class CompareScreen(AxesScreen):
         columns = columns_of(axes, self._slot)
         # On other axes other points are best.
         standings = done.standings if done.comparison.axes == axes else {}
-        rows = [
-            table_row(entry, axes, columns, standings.get(entry.key, Standing()))
-            for entry in self._listed
-        ]
+        rows = self._rows(columns, standings)
         column, descending = self._order
         keys = [each.key for each in columns]
         if column in keys:
@@ -239,6 +239,22 @@ class CompareScreen(AxesScreen):
         table.show_order(column, descending)
         self._show_point()
         self._say_about()
+
+    def _rows(self, columns: tuple[Column, ...], standings: Mapping[str, Standing]) -> list[Row]:
+        """Of the listed points; those that look as before are not made again."""
+        made_for = (self._entries, self.axes, columns)
+        if made_for != self._made_for:
+            self._made_for = made_for
+            self._made.clear()
+        rows = []
+        for entry in self._listed:
+            standing = standings.get(entry.key, _UNKNOWN)
+            made = self._made.get(entry.key)
+            if made is None or made[0] != standing:
+                row = table_row(entry, self.axes, columns, standing)
+                made = self._made[entry.key] = (standing, row)
+            rows.append(made[1])
+        return rows
 
     def _drawn(self) -> Sequence[ResultEntry]:
         return [entry for entry in self._listed if entry.key in self._marked] or self._listed

@@ -161,13 +161,16 @@ class Scatter(Widget):
         for a, b in pairwise(self.chart.frontier):
             for x, y in _between(plane.place(*a), plane.place(*b)):
                 plane.cells[y][x] = ("▪", self._style("muted"))
-        for series in self.chart.series:
-            style = self._style(series_role(series.number))
-            places = [plane.place(p.x, p.y) for p in series.points]
-            for a, b in pairwise(places):
-                for x, y in _between(a, b):
-                    if plane.cells[y][x][0] in " ┊":
-                        plane.cells[y][x] = ("·", style)
+        # Where many runs are drawn, lines and cells of them are often the same.
+        for number, a, b in dict.fromkeys(
+            (series.number, a, b)
+            for series in self.chart.series
+            for a, b in pairwise([plane.place(p.x, p.y) for p in series.points])
+        ):
+            dot = ("·", self._style(series_role(number)))
+            for x, y in _between(a, b):
+                if plane.cells[y][x][0] in " ┊":
+                    plane.cells[y][x] = dot
 
     def _put_points(self, plane: _Plane) -> None:
         """Those on the frontier come last: they lie above all others. Signs go where no letter
