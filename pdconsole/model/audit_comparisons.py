@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 from statistics import median
@@ -16,7 +17,9 @@ from pdconsole.model.audit_evidence import (
 )
 from pdconsole.model.layout import Layout
 
-_STILL_GROWS = 1.05  # throughput from one load to the next, below saturation
+_TOGETHER_S = 2.0  # stamps are of whole seconds
+_NAMED = 4
+_MANY = 40  # repeats, or layouts of one decode side; more of them tell nothing more
 
 
 def duplicates(directories: Directories, limits: AuditLimits) -> Outcome:
@@ -24,7 +27,8 @@ def duplicates(directories: Directories, limits: AuditLimits) -> Outcome:
     seen: dict[tuple[object, ...], list[tuple[DirectoryEvidence, PointEvidence]]] = {}
     for directory in directories:
         for point in directory.points:
-            seen.setdefault(point.fingerprint, []).append((directory, point))
+            if point.fingerprint is not None:
+                seen.setdefault(point.fingerprint, []).append((directory, point))
     shared: dict[tuple[str, ...], list[tuple[DirectoryEvidence, PointEvidence]]] = {}
     for holders in seen.values():
         paths = tuple(directory.path for directory, _ in holders)
@@ -43,14 +47,16 @@ def _copies(holders: Sequence[DirectoryEvidence], points: Sequence[PointEvidence
             for text in one.label.conflicts(other.label)
         )
     )
-    names = " and ".join(directory.path for directory in holders)
-    said = f"{len(points)} point{'s' if len(points) > 1 else ''} are the same measurement: {names}"
+    paths = list(dict.fromkeys(directory.path for directory in holders))
+    names = " and ".join(paths) if len(paths) > 1 else f"{paths[0]}, {len(holders)} files each"
+    many = len(points) > 1
+    said = f"{len(points)} point{'s are' if many else ' is'} the same measurement in {names}"
     if conflicts:
         said += f"; their names say different things ({'; '.join(conflicts)})"
     return Finding(
         rule="identical-files",
         weight="bad" if conflicts else "warn",
-        subjects=tuple(dict.fromkeys(directory.path for directory in holders)),
+        subjects=tuple(paths),
         evidence=said,
         instead="find out which name is right, and measure the other"
         if conflicts
@@ -59,55 +65,104 @@ def _copies(holders: Sequence[DirectoryEvidence], points: Sequence[PointEvidence
 
 
 def simultaneous(directories: Directories, limits: AuditLimits) -> Outcome:
-    """Different measurements with the same times: mislabelled, or they disturbed each other."""
-    prints = {d.path: {p.fingerprint for p in d.points} for d in directories}
-    timed = [(d, span) for d in directories if (span := _span(d))]
-    timed.sort(key=lambda pair: pair[1])
-    for i, (one, (_, ended)) in enumerate(timed):
-        for other, (started, _) in timed[i + 1 :]:
-            if started >= ended:
-                break
-            if prints[one.path] & prints[other.path]:
-                continue
-            common = _same_starts(one, other)
-            if not common and not _overlapping(one, other):
-                continue
-            if common > 1:
-                said = f"{common} points bear the same time, with other numbers"
-                instead = "find out which run these files are of; one of the names is wrong"
-            else:
-                said = "they were measured at the same time"
-                instead = "one run at a time, unless they had machines of their own"
-            yield Finding(
-                rule="same-time",
-                weight="bad" if common > 1 else "info",
-                subjects=(one.path, other.path),
-                evidence=f"{one.path} and {other.path}: {said}",
-                instead=instead,
-            )
+    """Different measurements with the same times: mislabelled, or they disturbed each other.
+
+    Only what one program wrote is compared: others may tell the time of another zone.
+    """
+    timed = _timed_once(directories)
+    mislabelled = _of_one_time(timed)
+    for one, others in mislabelled.items():
+        paths = [timed[i][0].path for i in (one, *others)]
+        said = (
+            f"{_named(paths)}: {max(others.values())} points bear the same time, with other numbers"
+        )
+        yield Finding(
+            rule="same-time",
+            weight="bad",
+            subjects=tuple(paths),
+            evidence=said,
+            instead="find out which run these files are of; one of the names is wrong",
+        )
+    for together in _overlapping(timed):
+        first = min(together)
+        if together - {first} <= mislabelled.get(first, {}).keys():
+            continue
+        paths = [timed[i][0].path for i in sorted(together)]
+        yield Finding(
+            rule="same-time",
+            weight="info",
+            subjects=tuple(paths),
+            evidence=f"{_named(paths)}: they were measured at the same time",
+            instead="one run at a time, unless they had machines of their own",
+        )
 
 
-def _span(directory: DirectoryEvidence) -> tuple[float, float] | None:
-    known = [(p.started, p.started + p.duration) for p in directory.points if p.started is not None]
-    return (min(a for a, _ in known), max(b for _, b in known)) if known else None
+_Timed = list[tuple[DirectoryEvidence, list[PointEvidence]]]
 
 
-def _ends(directory: DirectoryEvidence) -> list[float]:
-    return [round(p.started + p.duration) for p in directory.points if p.started is not None]
+def _timed_once(directories: Directories) -> _Timed:
+    """The points whose time is known, without those that are copies of one before."""
+    seen: set[object] = set()
+    found: _Timed = []
+    for directory in directories:
+        prints = {point.fingerprint for point in directory.points} - {None}
+        points = [point for point in directory.points if point.started is not None]
+        if points and not prints & seen:
+            found.append((directory, points))
+        seen |= prints
+    return found
 
 
-def _same_starts(one: DirectoryEvidence, other: DirectoryEvidence) -> int:
-    return len(set(_ends(one)) & set(_ends(other)))
+def _source(directory: DirectoryEvidence) -> str:
+    return directory.points[0].source
 
 
-def _overlapping(one: DirectoryEvidence, other: DirectoryEvidence) -> bool:
-    return any(
-        p.started is not None
-        and q.started is not None
-        and min(p.started + p.duration, q.started + q.duration) - max(p.started, q.started) > 2.0
-        for p in one.points
-        for q in other.points
+def _of_one_time(timed: _Timed) -> dict[int, dict[int, int]]:
+    """Directories that bear the times of one before them: how many, at half of their points or
+    more. Stamps tell a second with some programs, less with others."""
+    holders: dict[tuple[str, float], list[int]] = {}
+    for i, (directory, points) in enumerate(timed):
+        for end in {round((p.started or 0.0) + p.duration, 3) for p in points}:
+            holders.setdefault((_source(directory), end), []).append(i)
+    shared: Counter[tuple[int, int]] = Counter()
+    for of_one_end in holders.values():
+        shared.update((of_one_end[0], other) for other in of_one_end[1:])
+    found: dict[int, dict[int, int]] = {}
+    for (one, other), common in shared.items():
+        if common > 1 and 2 * common >= min(len(timed[one][1]), len(timed[other][1])):
+            found.setdefault(one, {})[other] = common
+    return found
+
+
+def _overlapping(timed: _Timed) -> list[set[int]]:
+    """Directories whose points were measured at the same time, for two seconds or more, directly
+    or by way of others."""
+    points = sorted(
+        (_source(directory), p.started or 0.0, (p.started or 0.0) + p.duration, i)
+        for i, (directory, of_it) in enumerate(timed)
+        for p in of_it
     )
+    group_of = {i: {i} for i in range(len(timed))}
+    lasting: dict[int, float] = {}  # the two directories that are measured longest from here on
+    before = ""
+    for source, started, ended, i in points:
+        if source != before:
+            lasting, before = {}, source
+        for other, until in lasting.items():
+            if other != i and min(until, ended) - started > _TOGETHER_S:
+                merged = group_of[i] | group_of[other]
+                group_of.update(dict.fromkeys(merged, merged))
+        lasting[i] = max(ended, lasting.get(i, ended))
+        if len(lasting) > 2:
+            del lasting[min(lasting, key=lasting.__getitem__)]
+    groups = {id(group): group for group in group_of.values() if len(group) > 1}
+    return list(groups.values())
+
+
+def _named(paths: Sequence[str]) -> str:
+    if len(paths) <= _NAMED:
+        return " and ".join(paths)
+    return f"{', '.join(paths[:_NAMED])} and {len(paths) - _NAMED} more"
 
 
 def disagreeing(directories: Directories, limits: AuditLimits) -> Outcome:
@@ -117,7 +172,7 @@ def disagreeing(directories: Directories, limits: AuditLimits) -> Outcome:
         if directory.label.layout is not None:
             groups.setdefault(repr(directory.label), []).append(directory)
     for group in groups.values():
-        for one, other in combinations(group, 2):
+        for one, other in _pairs(group):
             apart = list(_apart(one, other, limits))
             if len(apart) < 2:
                 yield from _drift(one, other, limits)
@@ -131,6 +186,17 @@ def disagreeing(directories: Directories, limits: AuditLimits) -> Outcome:
                 instead="find out which of them is labelled wrong, or what else was different;"
                 " then measure both again",
             )
+
+
+def _pairs(
+    group: Sequence[DirectoryEvidence],
+) -> Iterator[tuple[DirectoryEvidence, DirectoryEvidence]]:
+    """All of them; of very many repeats each with the middle one."""
+    if len(group) <= _MANY:
+        yield from combinations(group, 2)
+        return
+    middle = sorted(group, key=lambda d: median(p.request_rate for p in d.points))[len(group) // 2]
+    yield from ((middle, each) for each in group if each is not middle)
 
 
 def _drift(one: DirectoryEvidence, other: DirectoryEvidence, limits: AuditLimits) -> Outcome:
@@ -167,11 +233,9 @@ def _common(
     one: DirectoryEvidence, other: DirectoryEvidence
 ) -> list[tuple[PointEvidence, PointEvidence]]:
     """Points of equal load; but the lowest, where cold replicas make the difference."""
-    theirs = {(q.load_kind, q.load): q for q in other.points}
+    theirs = {q.setting: q for q in other.points}
     pairs = [
-        (p, theirs[key])
-        for p in one.points
-        if p.load is not None and (key := (p.load_kind, p.load)) in theirs
+        (p, theirs[p.setting]) for p in one.points if p.load is not None and p.setting in theirs
     ]
     pairs.sort(key=lambda pair: pair[0].load or 0.0)
     return pairs[1:]
@@ -182,9 +246,13 @@ def strangers(directories: Directories, limits: AuditLimits) -> Outcome:
     agree and another one of that decode side does not, but agrees with other ones, its name is
     suspected."""
     pd = [d for d in directories if d.is_pd]
+    sides: dict[tuple[object, ...], list[DirectoryEvidence]] = {}
+    for directory in pd:
+        sides.setdefault(_decode_side(directory), []).append(directory)
     for directory in pd:
         side = _decode_side(directory)
-        twins = _distinct(d for d in pd if d is not directory and _decode_side(d) == side)
+        others = (d for d in sides[side] if d is not directory)
+        twins = _distinct(others)[:_MANY]
         if not _far_from(directory, twins, limits):
             continue
         agreed = [d for d in twins if sum(_near(d, e, limits) for e in twins if e is not d) >= 1]
@@ -250,22 +318,12 @@ def _distinct(directories: Iterator[DirectoryEvidence]) -> list[DirectoryEvidenc
     found: dict[tuple[object, ...], DirectoryEvidence] = {}
     for directory in directories:
         if directory.points:
-            found.setdefault(directory.points[0].fingerprint, directory)
+            found.setdefault(directory.points[0].fingerprint or (directory.path,), directory)
     return list(found.values())
 
 
 def _tpots(directory: DirectoryEvidence) -> dict[tuple[str, float], float]:
-    """Median TPOT by load, but the lowest, as long as throughput grows with load."""
-    found: dict[tuple[str, float], float] = {}
-    for ladder in directory.ladders:
-        best = ladder[0].request_rate
-        for point in ladder[1:]:
-            if point.request_rate < _STILL_GROWS * best:
-                break
-            best = point.request_rate
-            if point.tpot.p50 and point.load is not None:
-                found[(point.load_kind, point.load)] = point.tpot.p50
-    return found
+    return directory.tpots_below_saturation
 
 
 def _ratios(one: DirectoryEvidence, other: DirectoryEvidence) -> list[float]:
@@ -296,11 +354,20 @@ def slow_kv(directories: Directories, limits: AuditLimits) -> Outcome:
         for ladder in directory.ladders:
             first = ladder[0]
             ttft, tpot = first.ttft.p50, first.tpot.p50
-            if ttft is None or tpot is None or not first.input_len:
+            if not ttft or not tpot or not first.input_len:
                 continue
             speed = first.input_len / ttft * 1000
             decode_ms = tpot * ((first.output_per_request or 1) - 1)
             if ttft < max(limits.slow_kv_ttft_ms, decode_ms) or speed > limits.slow_kv_tokens_per_s:
+                continue
+            # Prompts that queue for prefill wait as long, but many of them are served meanwhile.
+            together = first.request_rate * first.input_len / _prefills(directory)
+            if together > limits.slow_kv_tokens_per_s:
+                continue
+            if not first.is_open and first.completed < limits.first_waves * (first.load or 0):
+                continue
+            twin = _twin(directory, first, directories, limits)
+            if not twin and ttft / first.input_len < limits.slow_kv_steps * tpot:
                 continue
             yield Finding(
                 rule="slow-kv-transfer",
@@ -308,11 +375,15 @@ def slow_kv(directories: Directories, limits: AuditLimits) -> Outcome:
                 subjects=tuple(point.file for point in ladder),
                 evidence=f"{first.name}: median TTFT {ttft / 1000:.1f} s for prompts of"
                 f" {first.input_len} tokens ({speed:.0f} tokens/s) while TPOT is {tpot:.1f} ms:"
-                " suspected transport, as when KV goes over TCP"
-                f"{_twin(directory, first, directories, limits)}",
+                f" suspected transport, as when KV goes over TCP{twin}",
                 instead="`pdconsole netbench` on these nodes, then the run with UCX_TLS set and"
                 " the transport that UCX names in its log (UCX_LOG_LEVEL=info)",
             )
+
+
+def _prefills(directory: DirectoryEvidence) -> int:
+    layout = directory.label.layout
+    return sum(group.count for group in layout.of("prefill")) if layout else 1
 
 
 def _twin(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from pdconsole.model.audit_evidence import (
     AuditLimits,
     Directories,
+    DirectoryEvidence,
     Finding,
     Outcome,
     PointEvidence,
@@ -43,8 +44,22 @@ def _contradictions(point: PointEvidence, limits: AuditLimits) -> Iterator[str]:
             yield f"its token counts make {tokens:.0f} tokens/s, not {point.token_rate:.0f}"
     for name in ("ttft", "tpot", "itl", "e2el"):
         spread = getattr(point, name)
-        if spread.p50 is not None and spread.p99 is not None and spread.p50 > spread.p99:
+        known = [value for value in (spread.mean, spread.p50, spread.p99) if value is not None]
+        if known and min(known) < 0:
+            yield f"{name.upper()} of {min(known):.1f} ms"
+        if spread.p50 is not None and spread.p99 is not None and _above(spread.p50, spread.p99):
             yield f"median {name.upper()} {spread.p50:.1f} ms above its p99 {spread.p99:.1f}"
+    for what in ("mean", "p50"):
+        ttft, e2el = getattr(point.ttft, what), getattr(point.e2el, what)
+        if ttft is not None and e2el is not None and _above(ttft, e2el):
+            yield f"a first token after {ttft:.1f} ms, the last one after {e2el:.1f}"
+    if point.exact_rates and point.asked and point.completed > point.asked:
+        yield f"{point.completed} requests finished of {point.asked} that were sent"
+
+
+def _above(one: float, other: float) -> bool:
+    """By more than numbers that somebody rounded."""
+    return one > other + max(0.06, 0.001 * abs(other))
 
 
 def lengths(directories: Directories, limits: AuditLimits) -> Outcome:
@@ -92,23 +107,34 @@ def chunked(directories: Directories, limits: AuditLimits) -> Outcome:
             )
 
 
+def _apart(runs: Sequence[DirectoryEvidence]) -> list[str]:
+    """In what runs of one directory differ."""
+    first, *others = runs
+    found = [
+        field.replace("_", " ")
+        for field in ("model", "layout", "placement", "network", "mode")
+        if any(getattr(other.label, field) != getattr(first.label, field) for other in others)
+    ]
+    if len({point.source for run in runs for point in run.points}) > 1:
+        found.append("program")
+    return found or ["lengths"]
+
+
 def mixed(directories: Directories, limits: AuditLimits) -> Outcome:
+    holders: dict[str, list[DirectoryEvidence]] = {}
     for directory in directories:
-        lengths = {(p.input_len, p.output_len) for p in directory.points}
-        sources = {p.source for p in directory.points}
-        said = []
-        if len(lengths) > 1:
-            said.append(f"{len(lengths)} different lengths")
-        if len(sources) > 1:
-            said.append(f"written by {', '.join(sorted(sources))}")
-        if said:
-            yield Finding(
-                rule="mixed-directory",
-                weight="info",
-                subjects=(directory.path,),
-                evidence=f"{directory.path}: its points are of {' and '.join(said)}",
-                instead="one directory a run",
-            )
+        if directory.within:
+            holders.setdefault(directory.within, []).append(directory)
+    for path, runs in holders.items():
+        yield Finding(
+            rule="mixed-directory",
+            weight="info",
+            subjects=(path,),
+            evidence=f"{path}: its points are of {len(runs)} runs, told apart by"
+            f" {' and '.join(_apart(runs))}; each was judged alone",
+            instead="one directory a run",
+        )
+    for directory in directories:
         for ladder in directory.ladders:
             twice = [p for p, q in pairwise(ladder) if p.load == q.load]
             for point in twice[:1]:

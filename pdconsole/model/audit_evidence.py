@@ -10,6 +10,8 @@ import msgspec
 from pdconsole.model.layout import Layout
 from pdconsole.model.quality import Weight
 
+_STILL_GROWS = 1.05  # throughput from one load to the next, below saturation
+
 
 class Spread(msgspec.Struct, frozen=True):
     """A latency over the requests of a point, ms; None where the file does not tell."""
@@ -37,6 +39,10 @@ class PointEvidence(msgspec.Struct, frozen=True, kw_only=True):
     asked: int | None = None
     cap: int | None = None  # most requests that the client keeps in flight
     peak: int | None = None  # most in flight, as measured
+    peak_counts_seconds: bool = (
+        False  # most in any second: those that follow one another both count
+    )
+    burstiness: float | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
     request_rate: float  # served
@@ -77,10 +83,26 @@ class PointEvidence(msgspec.Struct, frozen=True, kw_only=True):
         return (self.ttft.mean + decode) / 1000
 
     @property
-    def fingerprint(self) -> tuple[object, ...]:
-        """Equal for two points only if one is a copy of the other: no timing comes twice."""
+    def same_outputs(self) -> bool:
+        """Whether every answer had as many tokens as every other, as far as totals tell."""
+        return (
+            self.output_len is not None and self.output_tokens == self.completed * self.output_len
+        )
+
+    @property
+    def setting(self) -> tuple[object, ...]:
+        """What another point must have to be a repeat of this one."""
+        return (self.load_kind, self.load, 1.0 if self.burstiness is None else self.burstiness)
+
+    @property
+    def fingerprint(self) -> tuple[object, ...] | None:
+        """Equal for two points only if one is a copy of the other: no timing comes twice. None
+        where nothing was timed."""
         ttft = self.ttft.mean if self.ttft.mean is not None else self.ttft.p50
-        return (self.completed, self.duration, self.request_rate, ttft, self.tpot.mean)
+        timed = (ttft, self.tpot.mean, self.e2el.mean)
+        if not self.completed or not any(timed):
+            return None
+        return (self.completed, self.duration, self.request_rate, *timed)
 
 
 class Label(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,6 +146,7 @@ class DirectoryEvidence(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """The points of one run in the order of load."""
 
     path: str
+    within: str = ""  # the directory that holds this run and others
     label: Label
     points: tuple[PointEvidence, ...]
 
@@ -138,6 +161,20 @@ class DirectoryEvidence(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         ladders = [tuple(p for p in known if p.is_open is is_open) for is_open in (False, True)]
         return tuple(ladder for ladder in ladders if ladder)
 
+    @cached_property
+    def tpots_below_saturation(self) -> dict[tuple[str, float], float]:
+        """Median TPOT by load, but the lowest, as long as throughput grows with load."""
+        found: dict[tuple[str, float], float] = {}
+        for ladder in self.ladders:
+            best = ladder[0].request_rate
+            for point in ladder[1:]:
+                if point.request_rate < _STILL_GROWS * best:
+                    break
+                best = point.request_rate
+                if point.tpot.p50 and point.load is not None:
+                    found[(point.load_kind, point.load)] = point.tpot.p50
+        return found
+
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """What is wrong or doubtful; `subjects` are the files or directories that it is about."""
@@ -147,6 +184,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     subjects: tuple[str, ...]
     evidence: str
     instead: str  # what to run, or to read, instead
+    where: str = ""  # the run whose files the subjects are, where they are files
 
 
 class NotDetectable(msgspec.Struct, frozen=True):
@@ -180,12 +218,17 @@ class AuditLimits(msgspec.Struct, frozen=True, kw_only=True):
     # Load
     throughput_falls: float = 0.08
     behind_offered: float = 0.9
+    capped: float = 0.9  # of the cap, for which the busiest second is evidence enough
     queue_growth: float = 3.0  # median TTFT to that at the lowest rate
     held: float = 0.75  # of the concurrency that was asked for
+    flight_rounding: float = 0.1  # of requests in flight, from means of two latencies
     # KV transfers: prompt tokens a second of one request's TTFT, together with:
     slow_kv_tokens_per_s: float = 1500.0
     slow_kv_ttft_ms: float = 2000.0
     slower_than_twin: float = 5.0
+    # A prompt's token against a decode step: prefill takes a hundredth of one, a few of a weak CPU.
+    slow_kv_steps: float = 0.2
+    first_waves: int = 3  # requests for each one in flight, until the first contacts are few
     # Arithmetic and labels
     rounding: float = 0.02
     lengths_off: float = 0.02
@@ -201,6 +244,7 @@ def of_points(
 ) -> str:
     """What is said of points of one directory: `c=4: …; 5 of 6 points in all`."""
     parts = [f"{point.name}: {text}" for point, text in said[:shown]]
-    if len(said) > shown:
-        parts.append(f"{len(said)} of {len(directory.points)} points in all")
+    points = {point.file for point, _ in said}
+    if len(points) > len({point.file for point, _ in said[:shown]}):
+        parts.append(f"{len(points)} of {len(directory.points)} points in all")
     return "; ".join(parts)

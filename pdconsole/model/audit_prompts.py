@@ -15,6 +15,7 @@ from pdconsole.model.audit_evidence import (
     Directories,
     DirectoryEvidence,
     Finding,
+    Label,
     NotDetectable,
     Outcome,
     PointEvidence,
@@ -22,6 +23,9 @@ from pdconsole.model.audit_evidence import (
 
 # Their prompts follow from --seed, which is 0 unless somebody sets it.
 _SEEDED = frozenset({"vllm bench serve"})
+
+_Full = Sequence[tuple[DirectoryEvidence, PointEvidence]]
+_BURST = 3.0  # lifetimes of a request
 
 _INSTEAD = (
     "another --seed at every point, or servers with prefix caching off; `pdconsole run` sends"
@@ -38,9 +42,10 @@ def repeated_prompts(directories: Directories, limits: AuditLimits) -> Outcome:
     }
     for source in sorted(unknown):
         yield NotDetectable("repeated-prompts", f"{source} does not tell how it seeds prompts")
+    full = _full(directories)
     for directory in directories:
         for ladder in directory.ladders:
-            finding = _judged(directory, ladder, directories, limits)
+            finding = _judged(directory, ladder, full, limits)
             if finding:
                 yield finding
 
@@ -48,7 +53,7 @@ def repeated_prompts(directories: Directories, limits: AuditLimits) -> Outcome:
 def _judged(
     directory: DirectoryEvidence,
     ladder: Sequence[PointEvidence],
-    directories: Directories,
+    full: _Full,
     limits: AuditLimits,
 ) -> Finding | None:
     seen = _shares_seen_before(ladder, limits)
@@ -59,7 +64,7 @@ def _judged(
     signs = [
         *_same_totals(ladder),
         *_faster_with_load(ladder, seen, limits),
-        *_beyond_capacity(directory, ladder, directories, limits),
+        *_beyond_capacity(directory, ladder, full, limits),
     ]
     share = max(range(len(ladder)), key=seen.__getitem__)
     repeated = [point.file for point, of in zip(ladder, seen, strict=True) if of > 0]
@@ -156,7 +161,7 @@ def _faster_with_load(
     for (less, more), share in zip(pairwise(ladder[1:]), seen[2:], strict=True):
         if not less.ttft.p50 or not more.ttft.p50 or share < 0.5:
             continue
-        served_more = more.request_rate > less.request_rate
+        served_more = more.load != less.load and more.request_rate > less.request_rate
         if served_more and more.ttft.p50 < limits.faster_anyway * less.ttft.p50:
             yield (
                 f"median TTFT falls from {less.ttft.p50:.0f} to {more.ttft.p50:.0f} ms while load"
@@ -165,25 +170,47 @@ def _faster_with_load(
             return
 
 
+def _is_slower_place(one: Label, other: Label) -> bool:
+    """Whether the first may serve less because of its network. On one node it does not."""
+    conflicts = [text for text in one.conflicts(other) if text.startswith(("network", "placement"))]
+    return bool(conflicts) and one.placement != "pack"
+
+
+def _is_short(point: PointEvidence) -> bool:
+    """A burst that is over before it is steady is served more slowly than it could be."""
+    return point.request_s is None or point.duration < _BURST * point.request_s
+
+
+def _full(directories: Directories) -> _Full:
+    """Points that were offered more than they could serve."""
+    return [
+        (directory, point)
+        for directory in directories
+        if directory.label.layout is not None
+        for point in directory.points
+        if point.is_open and point.load and point.request_rate < 0.8 * point.load
+        if not _is_short(point)
+    ]
+
+
 def _beyond_capacity(
     directory: DirectoryEvidence,
     ladder: Sequence[PointEvidence],
-    directories: Directories,
+    full: _Full,
     limits: AuditLimits,
 ) -> Iterator[str]:
     """More requests a second than the same layout serves when it is offered more than it can."""
     best = max(ladder, key=lambda point: point.request_rate)
-    for other in directories:
+    mine = directory.label
+    for other, point in full:
         label = other.label
-        if label.layout is None or label.layout != directory.label.layout:
+        if (label.layout, label.workload) != (mine.layout, mine.workload):
             continue
-        if label.workload != directory.label.workload:
+        if _is_slower_place(label, mine):
             continue
-        for point in other.points:
-            full = point.is_open and point.load and point.request_rate < 0.8 * point.load
-            if full and best.request_rate > limits.beyond_capacity * point.request_rate:
-                yield (
-                    f"{best.request_rate:.1f} requests/s at {best.name}, though the layout serves"
-                    f" {point.request_rate:.1f} of {point.load:g} offered in {other.path}"
-                )
-                return
+        if best.request_rate > limits.beyond_capacity * point.request_rate:
+            yield (
+                f"{best.request_rate:.1f} requests/s at {best.name}, though the layout serves"
+                f" {point.request_rate:.1f} of {point.load:g} offered in {other.path}"
+            )
+            return

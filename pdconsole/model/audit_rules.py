@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from pdconsole.model.audit_comparisons import (
     disagreeing,
     duplicates,
@@ -57,6 +59,11 @@ def audit(
                 findings.append(outcome)
             elif outcome not in silent:
                 silent.append(outcome)
+    runs = {point.file: d.path for d in directories for point in d.points}
+    findings = [
+        msgspec.structs.replace(finding, where=runs.get(finding.subjects[0], ""))
+        for finding in findings
+    ]
     return sorted(findings, key=lambda finding: _ORDER[finding.weight]), silent
 
 

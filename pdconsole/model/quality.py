@@ -98,6 +98,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     lifetimes: float = 10.0  # of a request in a whole run; its two ends take about one each
     stall_ratio: float = 5.0  # p99 ITL to median, together with:
     stall_excess_ms: float = 40.0
+    # Median ITL to median TPOT, where several tokens arrive at once and most gaps are nothing.
+    gaps_at_once: float = 0.2
     tail_ratio: float = 5.0  # p99 TTFT to median, together with:
     tail_excess_ms: float = 1000.0  # a first contact costs seconds
     skew: float = 1.5  # busiest pair to the mean, together with:
@@ -234,8 +236,9 @@ def _decode_stalls(e: Evidence, limits: Limits) -> Iterator[Flag]:
     """Where prefill is elsewhere nothing should stop decoding for several steps."""
     if not e.kv_handed_over or e.itl_p50_ms is None or e.itl_p99_ms is None:
         return
-    # Where several tokens arrive at once, most gaps are next to nothing and the median is one.
-    step_ms = max(e.itl_p50_ms, e.tpot_p50_ms or 0.0)
+    step_ms = e.itl_p50_ms
+    if e.tpot_p50_ms is not None and step_ms < limits.gaps_at_once * e.tpot_p50_ms:
+        step_ms = e.tpot_p50_ms
     if step_ms <= 0 or e.itl_p99_ms - step_ms < limits.stall_excess_ms:
         return
     if e.itl_p99_ms >= limits.stall_ratio * step_ms:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -27,6 +28,8 @@ from pdconsole.results.reading import read_points
 # guidellm leaves its warm-up and cool-down out, pdconsole counts a steady window.
 _WHOLE_RUNS = frozenset({"vllm bench serve", "aiperf", "genai-bench"})
 
+_ONE_WORKLOAD = 1.5  # mean lengths of a run's points, one to another
+
 WEIGHTS = ("bad", "warn", "info")  # the gravest first
 
 
@@ -38,10 +41,13 @@ class AuditReport(msgspec.Struct, frozen=True):
     points: int
     directories: tuple[str, ...]
     skipped: tuple[str, ...] = ()
+    weighed: dict[str, int] = {}  # points by the gravest finding about them; "" without one
 
     def text(self, width: int) -> str:
         """For a terminal of this width."""
-        return report_text(self.findings, self.not_detectable, self.points, self.directories, width)
+        return report_text(
+            self.findings, self.not_detectable, self.weighed, self.directories, width
+        )
 
     def has(self, weight: str) -> bool:
         """Whether anything of this weight, or a graver one, was found."""
@@ -65,9 +71,10 @@ def audit_paths(paths: Iterable[Path]) -> AuditReport:
 
 
 def audit_rows(rows: Sequence[PointRow], skipped: Iterable[str] = ()) -> AuditReport:
-    """Audit points that were read already; each counts once."""
-    once = list({(r.file, r.point, r.started_wall, r.duration_s): r for r in rows}.values())
-    directories = directories_of(once)
+    """Audit points that were read already; each counts once, by whatever path it was reached."""
+    real = {file: os.path.realpath(file) for file in {row.file for row in rows}}
+    once = {(real[r.file], r.point, r.started_wall, r.duration_s): r for r in reversed(rows)}
+    directories = [directory for directory, _ in runs_of([*once.values()][::-1])]
     findings, silent = audit(directories)
     return AuditReport(
         findings=tuple(findings),
@@ -75,28 +82,108 @@ def audit_rows(rows: Sequence[PointRow], skipped: Iterable[str] = ()) -> AuditRe
         points=len(once),
         directories=tuple(directory.path for directory in directories),
         skipped=tuple(skipped),
+        weighed=_weighed(directories, findings),
     )
 
 
-def directories_of(rows: Sequence[PointRow]) -> list[DirectoryEvidence]:
-    """The evidence in rows, by directory; paths are written from where they differ."""
+def _weighed(
+    directories: Sequence[DirectoryEvidence], findings: Sequence[Finding]
+) -> dict[str, int]:
+    gravest: dict[str, str] = {}  # of a file or a directory
+    for finding in reversed(findings):  # the gravest are the first
+        gravest |= dict.fromkeys(finding.subjects, finding.weight)
+    order = (*WEIGHTS, "")
+    counted = Counter(
+        min(
+            (gravest.get(name, "") for name in (point.file, directory.path, directory.within)),
+            key=order.index,
+        )
+        for directory in directories
+        for point in directory.points
+    )
+    return {weight: counted[weight] for weight in order}
+
+
+def runs_of(rows: Sequence[PointRow]) -> list[tuple[DirectoryEvidence, list[PointRow]]]:
+    """The evidence in rows, run by run, and the rows of each; paths are written from where they
+    differ.
+
+    A run is a directory, as long as all in it is of one model, layout, workload and program.
+    """
     ordered = sorted(rows, key=_run)
     grouped = [(run, list(group)) for run, group in groupby(ordered, _run)]
-    paths = [path for (path, _), _ in grouped]
-    top = _common_top(paths)
-    return [
-        DirectoryEvidence(
-            path=os.path.relpath(path, top) + (f" (repeat {n})" if paths.count(path) > 1 else ""),
-            label=_label(group[0]),
-            points=tuple(_point(row, top) for row in group),
-        )
-        for (path, n), group in grouped
-    ]
+    repeats = Counter(path for (path, _), _ in grouped)
+    files = Counter(row.file for row in rows)
+    top = _common_top(list(repeats))
+    found = []
+    for (path, n), group in grouped:
+        name = os.path.relpath(path, top) + (f" (repeat {n})" if repeats[path] > 1 else "")
+        for part, of_it in _parts(group):
+            about = DirectoryEvidence(
+                path=f"{name} [{part}]" if part else name,
+                within=name if part else "",
+                label=_label(of_it[0]),
+                points=tuple(_point(row, top, alone=files[row.file] == 1) for row in of_it),
+            )
+            found.append((about, of_it))
+    return found
 
 
 def _run(row: PointRow) -> tuple[str, int]:
     """Repeats may lie in one directory, as `run=0.json`, `run=1.json`."""
     return row.directory, row.repeat
+
+
+def _parts(rows: Sequence[PointRow]) -> list[tuple[str, list[PointRow]]]:
+    """The runs of one directory, each with what tells it from the others; "" for the only one."""
+    found: dict[tuple[str, ...], list[list[PointRow]]] = {}
+    for row in rows:
+        of_one_kind = found.setdefault(_kind(row), [])
+        for part in of_one_kind:
+            if _same_lengths(part[0], row):
+                part.append(row)
+                break
+        else:
+            of_one_kind.append([row])
+    parts = [(kind, part) for kind, of_kind in found.items() for part in of_kind]
+    if len(parts) == 1:
+        return [("", parts[0][1])]
+    differ = [i for i, values in enumerate(zip(*found, strict=True)) if len(set(values)) > 1]
+    named: list[tuple[str, list[PointRow]]] = []
+    for kind, part in parts:
+        told = [kind[i] or "?" for i in differ]
+        if len(found[kind]) > 1:
+            told.append("/".join("?" if n is None else f"{n:.0f}" for n in _lengths(part[0])))
+        named.append((" ".join(told), part))
+    return named
+
+
+def _kind(row: PointRow) -> tuple[str, ...]:
+    return (
+        row.source, row.model, row.gpu_model, row.layout, row.placement, row.network, row.mode,
+    )  # fmt: skip
+
+
+def _lengths(row: PointRow) -> tuple[float | None, float | None]:
+    """Tokens of a prompt and of an answer: as asked for, else on average."""
+    return (
+        _each(row.input_len, row.input_tokens, row.completed),
+        _each(row.output_len, row.output_tokens, row.completed),
+    )
+
+
+def _each(asked: int | None, total: int | None, requests: int) -> float | None:
+    if asked is not None:
+        return float(asked)
+    return total / requests if total and requests else None
+
+
+def _same_lengths(one: PointRow, other: PointRow) -> bool:
+    """Few requests of a data set differ in their means; two workloads differ by more."""
+    return all(
+        a is None or b is None or max(a, b) <= _ONE_WORKLOAD * min(a, b)
+        for a, b in zip(_lengths(one), _lengths(other), strict=True)
+    )
 
 
 def _common_top(paths: Sequence[str]) -> str:
@@ -126,9 +213,10 @@ def _layout(slug: str) -> Layout | None:
         return None
 
 
-def _point(row: PointRow, top: str) -> PointEvidence:
+def _point(row: PointRow, top: str, *, alone: bool) -> PointEvidence:
+    file = os.path.relpath(row.file, top)
     return PointEvidence(
-        file=os.path.relpath(row.file, top),
+        file=file if alone else f"{file}: {row.point}",
         source=row.source,
         fresh_prompts=row.source == "pdconsole",
         whole_run=row.source in _WHOLE_RUNS,
@@ -142,6 +230,8 @@ def _point(row: PointRow, top: str) -> PointEvidence:
         asked=row.num_prompts,
         cap=row.max_concurrency,
         peak=row.peak_concurrency,
+        peak_counts_seconds=row.source == "vllm bench serve",
+        burstiness=row.burstiness,
         input_tokens=row.input_tokens,
         output_tokens=row.output_tokens,
         request_rate=row.request_throughput,

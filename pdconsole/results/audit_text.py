@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from pdconsole.model.audit_evidence import Finding, NotDetectable
 
@@ -33,6 +35,7 @@ _TITLES = {
 _MARKS = {"bad": "BAD ", "warn": "WARN", "info": "info"}
 
 
+_WORTH_IT = 12  # letters of a beginning that many names share
 _SHOWN = 3  # findings of one kind written out; of the others only where they are
 _NAMED = 4
 
@@ -40,45 +43,95 @@ _NAMED = 4
 def report_text(
     findings: Sequence[Finding],
     silent: Sequence[NotDetectable],
-    points: int,
+    weighed: Mapping[str, int],
     directories: Sequence[str],
     width: int,
 ) -> str:
-    """The whole report, lines at most `width` wide where words allow it."""
+    """The whole report, lines at most `width` wide where words allow it. `weighed` are points by
+    the gravest that was found of them, "" for nothing."""
     width = max(width, 40)
-    if not points:
+    if not any(weighed.values()):
         return "no results to audit"
-    where = "1 directory" if len(directories) == 1 else f"{len(directories)} directories"
-    lines = [f"{points} points in {where}: {_counts(findings)}"]
+    runs = _many(len(directories), "run")
+    lines = [f"{_many(sum(weighed.values()), 'point')} of {runs}: {_counts(findings)}"]
+    if findings:
+        lines += _wrapped(_verdict(weighed), width, "")
+    shared = _shared_beginning(directories)
+    if shared:
+        lines += _wrapped(f"… stands for {shared}", width, "")
     for (weight, rule), group in _grouped(findings).items():
-        lines += ["", f"{_MARKS[weight]}  {rule}: {_TITLES.get(rule, rule)}"]
+        of_runs = len({_where(finding) for finding in group})
+        count = f" ({of_runs} runs)" if of_runs > 1 else ""
+        lines += ["", f"{_MARKS[weight]}  {rule}: {_TITLES.get(rule, rule)}{count}"]
         instead: dict[str, list[Finding]] = {}
         for finding in group:
             instead.setdefault(finding.instead, []).append(finding)
         for text, of in instead.items():
             shown = _SHOWN if weight != "info" else 1
             for finding in of[:shown]:
-                lines += _wrapped(_about(finding), width, "    - ")
+                lines += _wrapped(_shortened(_about(finding), shared), width, "    - ")
             if more := list(dict.fromkeys(_where(finding) for finding in of[shown:])):
                 named = ", ".join(more[:_NAMED]) + (", …" if len(more) > _NAMED else "")
-                lines += _wrapped(f"and {len(more)} more: {named}", width, "    - ")
+                others = _shortened(f"and {len(more)} more: {named}", shared)
+                lines += _wrapped(others, width, "    - ")
             lines += _wrapped(f"instead: {text}", width, "    ")
     if silent:
         lines += ["", "not detectable from these files"]
         for each in silent:
             lines += _wrapped(f"{each.rule}: {each.why}", width, "    - ")
-    return "\n".join(lines)
+    return _printable("\n".join(lines))
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def _verdict(weighed: Mapping[str, int]) -> str:
+    told = (
+        ("bad", "not to be used"),
+        ("warn", "to be used with care"),
+        ("info", "with a remark"),
+        ("", "that nothing speaks against"),
+    )
+    return "points: " + ", ".join(f"{weighed[w]:,} {text}" for w, text in told if weighed.get(w))
+
+
+def _shared_beginning(paths: Sequence[str]) -> str:
+    """How most names of runs begin, if leaving it out saves lines: of `a/m_itl5_x`, `b/m_itl5_y`
+    `m_itl5_`."""
+    names = list(dict.fromkeys(path.rsplit("/", 1)[-1] for path in paths))
+    counted: Counter[str] = Counter(
+        name[: end + 1]
+        for name in names
+        for end, letter in enumerate(name)
+        if letter in "_-" and end + 1 < len(name)
+    )
+    worth = {text: n * len(text) for text, n in counted.items() if 2 * n > len(names) > 2}
+    best = max(worth, key=lambda text: (worth[text], -len(text)), default="")
+    return best if len(best) >= _WORTH_IT else ""
+
+
+def _shortened(text: str, shared: str) -> str:
+    """Without it at the start of each name."""
+    return re.sub(rf"(?<![^\s/]){re.escape(shared)}(?=\S)", "…", text) if shared else text
+
+
+def _printable(text: str) -> str:
+    """Names of files may hold anything, and a terminal obeys some of it."""
+    return "".join(c if c == "\n" or c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(letter: str) -> str:
+    return repr(letter.encode(errors="surrogateescape"))[2:-1]
 
 
 def _about(finding: Finding) -> str:
     """Evidence about files, behind their directory; that about directories names them."""
-    where = _where(finding)
-    return finding.evidence if where == finding.subjects[0] else f"{where}: {finding.evidence}"
+    return f"{finding.where}: {finding.evidence}" if finding.where else finding.evidence
 
 
 def _where(finding: Finding) -> str:
-    first = finding.subjects[0]
-    return first.rsplit("/", 1)[0] if first.endswith((".json", ".jsonl")) else first
+    return finding.where or finding.subjects[0]
 
 
 def _counts(findings: Sequence[Finding]) -> str:

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import groupby
 
 import msgspec
 
 from pdconsole.model.audit_rules import audit
-from pdconsole.results.audit import directories_of
+from pdconsole.results.audit import runs_of
 from pdconsole.results.point_row import PointRow
 
 
 def with_bad_findings(rows: Sequence[PointRow]) -> tuple[list[PointRow], str]:
     """The rows in their order, and a note on what else there is to read; "" if nothing."""
-    ordered = sorted(rows, key=lambda row: row.directory)
-    groups = [list(group) for _, group in groupby(ordered, key=lambda row: row.directory)]
-    evidence = directories_of(rows)
-    findings, _ = audit(evidence)
+    runs = runs_of(rows)
+    findings, _ = audit([about for about, _ in runs])
     flags: dict[str, dict[str, str]] = {}  # directory or file, as the audit calls it
     for finding in findings:
         if finding.weight == "bad":
             for subject in finding.subjects:
                 flags.setdefault(subject, {})[finding.rule] = finding.evidence
     found: dict[int, dict[str, str]] = {}
-    for about, group in zip(evidence, groups, strict=True):
+    for about, group in runs:
         for point, row in zip(about.points, group, strict=True):
             more = flags.get(about.path, {}) | flags.get(point.file, {})
             found[id(row)] = {name: why for name, why in more.items() if name not in row.flags}

@@ -239,3 +239,155 @@ def test_order_of_directories_does_not_matter(layouts: list[str]):
     there = {(f.rule, frozenset(f.subjects)) for f in findings(*runs)}
     back = {(f.rule, frozenset(f.subjects)) for f in findings(*reversed(runs))}
     assert there == back
+
+
+# --- what must not be said of clean data ---
+
+
+def with_points(run: DirectoryEvidence, **fields: object) -> DirectoryEvidence:
+    points = tuple(msgspec.structs.replace(p, **fields) for p in run.points)
+    return msgspec.structs.replace(run, points=points)
+
+
+def test_two_wrongs_of_one_point_are_one_point():
+    wrong = changed(clean(), 2, request_rate=99.0, ttft=Spread(280.0, 30.0, 280.0, 200.0))
+    (finding,) = (f for f in findings(wrong) if f.rule == "inconsistent" and "99" in f.evidence)
+    assert len(finding.subjects) == 1
+    assert "points in all" not in finding.evidence
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"ttft": Spread(-1.0, 0.0, 5.0, 9.0)}, "TTFT of -1.0 ms"),
+        ({"e2el": Spread(90.0, 1.0, 90.0, 99.0)}, "a first token after 280.0 ms"),
+        ({"asked": REQUESTS - 1}, "1280 requests finished of 1279"),
+    ],
+)
+def test_more_that_cannot_be(fields: dict[str, object], said: str):
+    found = [f for f in findings(changed(clean(), 2, **fields)) if f.rule == "inconsistent"]
+    assert any(said in finding.evidence for finding in found)
+
+
+def test_rounded_percentiles_are_no_contradiction():
+    rounded = changed(clean(), 2, ttft=Spread(280.0, 0.0, 280.04, 280.0))
+    assert "inconsistent" not in rules(rounded)
+
+
+def test_answers_of_many_lengths_make_no_lifetime_to_the_percent():
+    # Short answers have the longer steps, so that mean TPOT times mean length is too long.
+    many = changed(clean(), 2, output_tokens=REQUESTS * 300 + 7, output_len=None,
+                   token_rate=clean().points[2].token_rate * 5300 / 5250)  # fmt: skip
+    assert rules(many) == set()
+
+
+def test_a_short_run_is_short_and_not_without_load():
+    point = clean().points[4]
+    life = point.request_s
+    assert life is not None
+    run = msgspec.structs.replace(
+        point, completed=60, asked=60, duration=2 * life, request_rate=30 / life,
+        input_tokens=300_000, output_tokens=15_000, token_rate=157_500 / life,
+    )  # fmt: skip
+    found = rules(msgspec.structs.replace(clean(), points=(run,)))
+    assert "short-window" in found
+    assert "concurrency-not-held" not in found
+
+
+def test_one_load_twice_is_no_saturation():
+    again = changed(clean(), 1, load=4.0)
+    points = list(again.points)
+    points[1] = msgspec.structs.replace(
+        points[0], file="a/again.json", started=9 * DAY, duration=points[0].duration * 1.2,
+        request_rate=points[0].request_rate / 1.2, token_rate=points[0].token_rate / 1.2,
+    )  # fmt: skip
+    assert rules(msgspec.structs.replace(again, points=tuple(points))) == {"mixed-directory"}
+
+
+def test_prompts_that_queue_are_no_slow_transport():
+    busy = clean().points[5]
+    queue = msgspec.structs.replace(
+        busy, load=256.0, cap=256, ttft=Spread(25_000.0, 900.0, 26_000.0, 30_000.0),
+        duration=130.0, request_rate=REQUESTS / 130, token_rate=(REQUESTS * 5250 + 2368) / 130,
+    )  # fmt: skip
+    assert "slow-kv-transfer" not in rules(msgspec.structs.replace(clean(), points=(queue,)))
+
+
+def test_a_weak_engine_is_no_slow_transport():
+    point = clean().points[0]
+    cpu = msgspec.structs.replace(
+        point, ttft=Spread(35_000.0, 900.0, 35_000.0, 39_000.0), tpot=Spread(90.0, 9.0, 90.0, 99.0),
+        itl=Spread(90.0, 9.0, 90.0, 99.0), duration=17_900.0, request_rate=REQUESTS / 17_900,
+        token_rate=(REQUESTS * 5250 + 148) / 17_900,
+    )  # fmt: skip
+    assert rules(msgspec.structs.replace(clean(), points=(cpu,))) == set()
+
+
+def test_runs_side_by_side_share_a_second_by_chance():
+    one = clean()
+    other = clean("b", "p1xtp4-d2xtp4", slower=0.8)
+    ends = [p.started + p.duration for p in one.points if p.started is not None]
+    points = [
+        msgspec.structs.replace(p, started=ends[i] - p.duration if i in (1, 4) else p.started)
+        for i, p in enumerate(other.points)
+    ]
+    side = msgspec.structs.replace(other, points=tuple(points))
+    assert {(f.rule, f.weight) for f in findings(one, side)} == {("same-time", "info")}
+    elsewhere = with_points(other, source="guidellm")  # which tells the time of another zone
+    assert "same-time" not in rules(one, elsewhere)
+
+
+def test_bursts_are_no_repeat_of_steady_arrivals():
+    steady = with_points(clean(), load_kind="request_rate", cap=None, burstiness=1.0)
+    burst = with_points(
+        clean("b", slower=1.6, started=DAY), load_kind="request_rate", cap=None, burstiness=0.2
+    )
+    assert "repeats-disagree" not in rules(steady, burst)
+
+
+def test_points_without_a_request_are_no_copies():
+    dead = {
+        "completed": 0, "request_rate": 0.0, "token_rate": 0.0, "ttft": Spread(), "tpot": Spread(),
+        "itl": Spread(), "input_tokens": 0, "output_tokens": 0, "duration": 1.0, "failed": 9,
+    }  # fmt: skip
+    one, other = with_points(clean(), **dead), with_points(clean("b", started=DAY), **dead)
+    assert "identical-files" not in rules(one, other)
+
+
+def test_copies_in_one_directory_are_told_as_such():
+    run = clean()
+    copy = msgspec.structs.replace(run.points[5], file="a/conc64 (1).json")
+    points = (*run.points, copy)
+    (finding,) = (
+        f for f in findings(msgspec.structs.replace(run, points=points)) if "identical" in f.rule
+    )
+    assert finding.evidence == "1 point is the same measurement in a, 2 files each"
+
+
+def open_loop(**fields: object) -> DirectoryEvidence:
+    rate = clean().points[3].request_rate
+    return changed(clean(), 3, load_kind="request_rate", load=rate, cap=64, **fields)
+
+
+def test_a_busy_second_counts_those_that_follow_one_another():
+    assert "capped-open-loop" not in rules(open_loop(peak=66, peak_counts_seconds=True))
+    assert "capped-open-loop" in rules(open_loop(peak=90, peak_counts_seconds=True))
+    assert "capped-open-loop" in rules(open_loop(peak=64))  # counted one by one
+
+
+def test_a_slower_network_is_no_measure_of_what_a_layout_can():
+    closed = nested()
+    slow = with_points(
+        clean("b", started=DAY), load_kind="request_rate", load=16.0, request_rate=1.0, cap=None
+    )
+
+    def on(network: str) -> bool:
+        label = msgspec.structs.replace(slow.label, network=network)
+        one = msgspec.structs.replace(
+            closed, label=msgspec.structs.replace(closed.label, network="srd")
+        )
+        found = findings(one, msgspec.structs.replace(slow, label=label))
+        return any(f.rule == "repeated-prompts" and f.weight == "warn" for f in found)
+
+    assert on("srd")
+    assert not on("tcp")

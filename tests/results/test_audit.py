@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from click.testing import CliRunner
 
 from pdconsole.cli import cli
 from pdconsole.model.audit_evidence import Finding
+from pdconsole.results import compare
 from pdconsole.results.audit import AuditReport, audit_paths
 from tests.results.foreign_files import aiperf, genai_bench, guidellm, write
 from tests.results.measured_data import MEASURED, needs_measured_data
@@ -222,3 +225,135 @@ def test_nothing_that_is_right_is_called_bad_or_inconsistent(everything: AuditRe
     assert {f.rule for f in bad} == {"repeats-disagree", "label-suspected", "slow-kv-transfer"}
     never = {"inconsistent", "errors", "other-lengths", "same-time", "concurrency-not-held"}
     assert not never & {finding.rule for finding in everything.findings}
+
+
+# --- odd places for results ---
+
+
+def test_a_flat_directory_of_several_runs_is_taken_apart(tmp_path: Path):
+    flat = tmp_path / "results"
+    for i, (name, model) in enumerate((("p1xtp2-d1xtp2", "m"), ("4xtp2", "m"), ("4xtp2", "n"))):
+        for load in (4, 8, 16):
+            # Stalls of a collocated replica are prefill, no fault; unless it is taken for PD.
+            stalls = {} if i == 0 else {"p99_itl_ms": 400.0}
+            changes = {"model_id": model, "date": "", "mean_ttft_ms": 200.0 + i, **stalls}
+            write_point(flat, load, **changes)
+            (flat / f"conc{load}.json").rename(flat / f"{name}_{model}_{load}.json")
+    report = audit_paths([flat])
+    assert len(report.directories) == 3
+    assert report.directories[0] == "results [m 4xtp2]"
+    (mixed,) = report.findings
+    assert (mixed.rule, mixed.weight, mixed.subjects) == ("mixed-directory", "info", ("results",))
+    assert "told apart by model and layout" in mixed.evidence
+
+
+def test_lengths_in_one_directory_make_no_saturation(tmp_path: Path):
+    for load in (4, 8, 16):
+        write_point(tmp_path, load)
+        (tmp_path / f"conc{load}.json").rename(tmp_path / f"long_{load}.json")
+        path = tmp_path / f"conc{load}.json"
+        write_point(tmp_path, load)
+        document = json.loads(path.read_text())
+        rates = {"total_input_tokens": 640 * 500, "date": f"20260102-{100000 + 1000 * load:06d}"}
+        rates["total_token_throughput"] = 640 * 750 / (document["duration"] / 4)
+        for name in ("request_throughput", "output_throughput"):
+            rates[name] = document[name] * 4
+        quick = {name: value / 4 for name, value in document.items() if name.endswith("_ms")}
+        path.write_text(
+            json.dumps(document | rates | quick | {"duration": document["duration"] / 4})
+        )
+    report = audit_paths([tmp_path])
+    assert {finding.rule for finding in report.findings} == {"mixed-directory"}
+
+
+def test_means_of_few_requests_are_no_other_workload(tmp_path: Path):
+    loads = [{"type_": "concurrent", "streams": n} for n in (1, 2, 4)]
+    document = guidellm(*loads)
+    for i, benchmark in enumerate(document["benchmarks"]):
+        tokens = benchmark["metrics"]["prompt_token_count"]["successful"]
+        tokens["mean"] += i / 2
+        tokens["total_sum"] = tokens["mean"] * 8
+    write(tmp_path / "benchmarks.json", document)
+    report = audit_paths([tmp_path])
+    assert len(report.directories) == 1
+    assert "mixed-directory" not in {finding.rule for finding in report.findings}
+
+
+def test_of_several_points_in_a_file_only_the_wrong_one_is_wrong(tmp_path: Path):
+    document = guidellm(*({"type_": "concurrent", "streams": n} for n in (1, 2, 4)))
+    for benchmark in (document["benchmarks"][0], document["benchmarks"][2]):
+        benchmark["metrics"]["request_totals"] = {"successful": 8, "errored": 0, "total": 8}
+    path = write(tmp_path / "g" / "benchmarks.json", document)
+    (errors,) = of(audit_paths([path]).findings, "errors")
+    assert errors.subjects == ("g/benchmarks.json: c=2",)
+    assert errors.where == "g"
+    flags = {row.point: "errors" in row.flags for row in compare([path]).rows}
+    assert flags == {"c=1": False, "c=2": True, "c=4": False}
+
+
+def test_results_with_repeats_in_one_directory_can_be_compared(tmp_path: Path):
+    for run in (0, 1):
+        write_point(tmp_path / "concurrency=4", 4, mean_ttft_ms=220.0 + run)
+        path = tmp_path / "concurrency=4" / "conc4.json"
+        path.rename(path.with_name(f"run={run}.json"))
+    assert len(compare([tmp_path]).rows) == 2
+
+
+def test_a_directory_counts_once_by_whatever_name(clean: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(clean.parent)
+    (clean.parent / "latest").symlink_to(clean.name)
+    paths = [clean, Path(clean.name), Path("latest"), Path("latest/conc4.json"), Path()]
+    report = audit_paths(paths)
+    assert (report.points, report.findings) == (3, ())
+
+
+def test_points_are_weighed_by_the_gravest_that_was_found(clean: Path):
+    write_point(clean, 32, failed=400)
+    write_point(clean, 64, p99_ttft_ms=9000.0)
+    report = audit_paths([clean])
+    assert report.weighed == {"bad": 1, "warn": 1, "info": 0, "": 3}
+    assert "1 not to be used, 1 to be used with care, 3 that nothing speaks against" in report.text(
+        100
+    )
+
+
+def test_names_that_would_write_to_the_terminal_are_spelled(tmp_path: Path):
+    name = os.fsdecode(b"\x1b[31mred\n\xff_4xtp2")
+    write_point(tmp_path / name, 4, failed=400)
+    run = CliRunner().invoke(cli, ["audit", str(tmp_path)])
+    assert run.exit_code == 0
+    assert r"\x1b[31mred" in run.output
+    assert r"\xff_4xtp2: c=4: 400 of 1040 requests failed" in run.output
+    assert "\x1b" not in run.output
+    assert json.loads(CliRunner().invoke(cli, ["audit", str(tmp_path), "--json"]).output)
+
+
+def test_what_most_names_begin_with_is_said_once(tmp_path: Path):
+    for i in range(1, 4):
+        write_point(tmp_path / f"model_itl5000_otl250_mixed_{i}xtp2", 4, failed=300 + i)
+    text = audit_paths([tmp_path]).text(100)
+    assert "… stands for model_itl5000_otl250_mixed_" in text
+    assert "- …2xtp2: c=4: 302 of 942 requests failed" in text
+
+
+def test_of_many_files_that_are_no_results_some_are_named(clean: Path):
+    for i in range(50):
+        (clean / f"note{i}.json").write_text("{}")
+    run = CliRunner().invoke(cli, ["audit", str(clean)])
+    assert run.exit_code == 1
+    assert run.output.count("skipped") == 21
+    assert "skipped 30 more; --json names them all" in run.output
+
+
+def test_hundreds_of_runs_take_seconds(tmp_path: Path):
+    for i in range(150):
+        for load in (4, 8, 16, 32):
+            write_point(
+                tmp_path / f"m_itl5000_otl250_mixed_pack-srd_p{1 + i % 7}xtp2-d1xtp2_r{i}", load,
+                date=f"202601{1 + i % 28:02d}-{i % 24:02d}{load:02d}{i % 60:02d}",
+                mean_ttft_ms=200 + 5 * load + i / 1000,
+            )  # fmt: skip
+    began = time.monotonic()
+    report = audit_paths([tmp_path])
+    assert report.points == 600
+    assert time.monotonic() - began < 20.0
