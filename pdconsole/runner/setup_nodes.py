@@ -20,6 +20,7 @@ from pdconsole.remote.values import (
     ProcessSpec,
 )
 from pdconsole.runner.nodes import SessionNodes
+from pdconsole.runner.one_deployment import to_the_end
 from pdconsole.runner.user_errors import UserError
 from pdconsole.serving.engine_stacks import STACKS
 from pdconsole.serving.node_setup import SetupStep, choose_stack, setup_steps
@@ -32,7 +33,7 @@ def plan_setup(workspace: Path, name: str, stack: str | None) -> tuple[SetupStep
     """What every node still needs for one combination of versions; None: the one that fits what
     is there. Raises RemoteError where a node cannot be asked."""
     cluster = _real_cluster(workspace, name)
-    return asyncio.run(_plan(cluster, stack))
+    return to_the_end(_plan(cluster, stack))
 
 
 def carry_out_setup(workspace: Path, name: str, steps: Sequence[SetupStep], say: Say) -> None:
@@ -41,7 +42,7 @@ def carry_out_setup(workspace: Path, name: str, steps: Sequence[SetupStep], say:
     A step that fails ends its node's; raises UserError then, after the other nodes are done.
     """
     wanted = [step for step in steps if step.by == "run"]
-    asyncio.run(_carry_out(_real_cluster(workspace, name), wanted, say))
+    to_the_end(_carry_out(_real_cluster(workspace, name), wanted, say))
 
 
 def _real_cluster(workspace: Path, name: str) -> ClusterProfile:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -125,3 +127,26 @@ def test_a_node_that_is_lost_ends_its_own_steps_only(
     with pytest.raises(UserError, match=r"^a: vLLM: .*the connection does not come back$"):
         carry_out_setup(workspace, "mine", steps, said.append)
     assert "b: vLLM is done" in said
+
+
+class TakesLong(TwoNodes):
+    """Its step goes on for ever; `pdconsole setup` is told to end."""
+
+    ended = False
+
+    async def follow(self, _token: str) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    async def end(self) -> list[RemoteError]:
+        type(self).ended = True
+        return []
+
+
+def test_a_set_up_that_is_told_to_end_leaves_nothing_on_its_nodes(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setup_nodes, "SessionNodes", TakesLong)
+    steps = [SetupStep(node="a", title="vLLM", why="", by="run", commands=("true",))]
+    with pytest.raises(KeyboardInterrupt):
+        carry_out_setup(workspace, "mine", steps, lambda _: None)
+    assert TakesLong.ended
