@@ -183,7 +183,7 @@ class ProcessState(Event, frozen=True, kw_only=True, tag="process.state"):
     process: str
     node: str
     status: ProcessStatus
-    role: str = ""  # prefill, decode, collocated, router, driver
+    role: str = ""  # prefill, decode, collocated, router, ray, driver
     tp: int = 0
     slots: tuple[int, ...] = ()
     url: str = ""

@@ -51,8 +51,8 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
 class LaunchProcess(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A process as it would be started: exactly this command and environment."""
 
-    name: str  # P1, D2, C3 or router
-    role: Role | Literal["router"]
+    name: str  # P1, D2, C3, router, ray-head or ray-<node>
+    role: Role | Literal["router", "ray"]
     node: str
     tp: int = 0
     slots: tuple[int, ...] = ()

@@ -52,6 +52,7 @@ class NodeProfile(Section):
     # Where slots are locked; default: one directory for all users of the machine. Nodes that share
     # a machine but no slots, such as containers, each need one of their own.
     lock_dir: str = ""
+    work_dir: str = ""  # default: the cluster's; nodes with one home each need one of their own
 
     @property
     def ssh_host(self) -> str:
@@ -93,6 +94,84 @@ class PortsProfile(Section):
     router_metrics: Port = 29000
 
 
+class RayPorts(Section):
+    """Where Ray listens on each of its nodes. On every interface, but for the dashboard.
+
+    Where `fabric` is loopback all nodes are one machine, and each further node counts up from
+    these: single ports by one, the range of workers by its length. Serve's proxy listens at
+    `ports.router`, the application's readiness at `ports.router_metrics`.
+    """
+
+    gcs: Port = 6379
+    dashboard: Port = 8265
+    node_manager: Port = 6400
+    object_manager: Port = 6420
+    dashboard_agent_listen: Port = 6440
+    dashboard_agent_grpc: Port = 6460
+    runtime_env_agent: Port = 6480
+    metrics_export: Port = 6500
+    autoscaler_metrics: Port = 44217
+    dashboard_metrics: Port = 44227
+    client_server: Port = 10001
+    min_worker: Port = 10100
+    max_worker: Port = 10999
+
+    @model_validator(mode="after")
+    def _ordered(self) -> RayPorts:
+        if self.max_worker < self.min_worker:
+            raise FieldError(
+                f"{self.max_worker} is below min_worker, {self.min_worker}",
+                "write the larger of the two as max_worker",
+                "max_worker",
+            )
+        return self
+
+
+class RayProfile(Section):
+    """Ray where `orchestrator: ray` has it serve: started for each run, or a cluster that runs."""
+
+    start: Bool = True  # false: Ray runs already on the nodes, at `address`
+    command: list[str] = Field(default=["ray"], min_length=1)  # its Python has vLLM and NIXL
+    address: str = Field(default="", examples=["10.0.0.11:6379"])  # start: false; GCS, host:port
+    dashboard: str = Field(default="", examples=["http://10.0.0.11:8265"])  # start: false
+    ports: RayPorts = RayPorts()  # start: false: metrics_export counts
+    ingress_replicas: Count = 1  # of Serve's HTTP front end, all on the driver node
+    # For sockets and logs while Ray runs, at most 40 characters; default: a directory of its own
+    # under /tmp that is removed at the end.
+    temp_dir: Annotated[str, Field(max_length=40)] = ""
+    object_store_mib: Count = 1024  # of each node; KV does not pass through it
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RayProfile:
+        named = {"address": self.address, "dashboard": self.dashboard}
+        for field, value in named.items():
+            if not self.start and not value:
+                raise FieldError(
+                    "a cluster that runs already must be named",
+                    f"add ray.{field}, or write start: true to have Ray started",
+                    field,
+                )
+            if self.start and value:
+                raise FieldError(
+                    "this names a cluster that runs already, and start is true",
+                    "write start: false to join it, or remove the line",
+                    field,
+                )
+        if not self.start and not re.fullmatch(r"\S+:\d{1,5}", self.address):
+            raise FieldError(
+                f"{self.address} is no host and port",
+                "write what `ray start --address` takes, for example 10.0.0.11:6379",
+                "address",
+            )
+        if not self.start and not re.match(r"https?://", self.dashboard):
+            raise FieldError(
+                f"{self.dashboard} is no URL",
+                "write it with its scheme, for example http://10.0.0.11:8265",
+                "dashboard",
+            )
+        return self
+
+
 class Thresholds(Section):
     """Where a check or a quality flag speaks up."""
 
@@ -107,12 +186,14 @@ class Thresholds(Section):
 class ClusterProfile(Section):
     name: Name
     description: str = ""
-    orchestrator: Literal["direct"] = "direct"
+    # direct: pdconsole starts replicas and router itself. ray: Ray Serve does, see `ray`
+    orchestrator: Literal["direct", "ray"] = "direct"
     simulated: Bool = False
     nodes: list[NodeProfile] = Field(min_length=1)
     ssh: SshProfile = SshProfile()
     engine: EngineProfile = EngineProfile()
     ports: PortsProfile = PortsProfile()
+    ray: RayProfile = RayProfile()  # only with orchestrator: ray
     env: Env = Field(default={})  # of every worker
     work_dir: str = "~/.pdconsole"
     client_node: str | None = None  # runs router and load driver; default: the first node
@@ -142,6 +223,12 @@ class ClusterProfile(Section):
                 f"{self.client_node} is not one of the nodes",
                 f"write {one_of(names)}, or leave it out for {names[0]}",
                 "client_node",
+            )
+        if self.orchestrator == "ray" and self.simulated:
+            raise FieldError(
+                "simulated nodes have no Ray",
+                "write direct, or name real nodes and simulated: false",
+                "orchestrator",
             )
         return self
 

@@ -28,7 +28,7 @@ def ssh_target(cluster: ClusterProfile, node: NodeProfile) -> SshTarget:
         login_timeout_s=ssh.login_timeout_s,
         keepalive_s=ssh.keepalive_s,
         python=cluster.engine.python,
-        work_dir=cluster.work_dir,
+        work_dir=node.work_dir or cluster.work_dir,
         lock_dir=node.lock_dir,
     )
 

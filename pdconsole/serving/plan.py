@@ -11,7 +11,8 @@ import msgspec
 from pdconsole.model.layout import Role
 from pdconsole.remote.values import ProcessSpec
 
-ProcessRole = Role | Literal["router"]
+# ray: what a node runs for Ray itself; it serves nobody
+ProcessRole = Role | Literal["router", "ray"]
 
 # Names a process's command line and environment: in its environment for people who look at it
 # with ps, and as a file beside its log for whoever wants to adopt it.
@@ -20,15 +21,21 @@ PLAN_FILE = "plan"
 
 
 class PlannedProcess(msgspec.Struct, frozen=True, kw_only=True):
-    """A replica (`P1`, `D2`, `C3`) or the `router`."""
+    """A replica (`P1`, `D2`, `C3`), the `router`, or Ray on a node (`ray-head`, `ray-<node>`).
+
+    Where Ray Serve has the replicas, a replica's process is its *door*: it answers for it at `url`
+    as a vLLM server would, and the router's process is the one that put the application there.
+    """
 
     name: str
     role: ProcessRole
     node: str
     tp: int = 0
     slots: tuple[int, ...] = ()  # of its node, in rank order
+    holds_slots: bool = True  # False: another process of the run locks them for it
     argv: tuple[str, ...]
     env: dict[str, str]
+    files: dict[str, str] = {}  # beside its log, as ProcessSpec has them
     url: str  # base, without a path
     health_url: str
     metrics_url: str
@@ -41,12 +48,14 @@ class PlannedProcess(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_worker(self) -> bool:
-        return self.role != "router"
+        return self.role not in ("router", "ray")
 
     @property
     def digest(self) -> str:
         """Equal for processes that would be started alike."""
         said = msgspec.json.encode((self.argv, sorted(self.env.items()), self.slots))
+        if self.files:
+            said += msgspec.json.encode(sorted(self.files.items()))
         return hashlib.sha256(said).hexdigest()[:16]
 
 
@@ -67,7 +76,7 @@ class DeploymentPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def router(self) -> PlannedProcess:
-        return next(process for process in self.processes if not process.is_worker)
+        return next(process for process in self.processes if process.role == "router")
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -85,7 +94,10 @@ class DeploymentPlan(msgspec.Struct, frozen=True, kw_only=True):
     def slots_of(self, node: str) -> tuple[int, ...]:
         """What the run occupies there, ascending."""
         taken = {
-            slot for process in self.processes if process.node == node for slot in process.slots
+            slot
+            for process in self.processes
+            if process.node == node and process.holds_slots
+            for slot in process.slots
         }
         return tuple(sorted(taken))
 
@@ -98,6 +110,6 @@ class DeploymentPlan(msgspec.Struct, frozen=True, kw_only=True):
             session=self.session,
             argv=process.argv,
             env={**process.env, PLAN_VARIABLE: process.digest},
-            slots=process.slots,
-            files={PLAN_FILE: process.digest},
+            slots=process.slots if process.holds_slots else (),
+            files={**process.files, PLAN_FILE: process.digest},
         )
