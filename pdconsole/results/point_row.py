@@ -19,7 +19,7 @@ class PointRow(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     file: str
-    source: str  # pdconsole | vllm bench serve | aiperf | guidellm | genai-bench
+    source: str  # pdconsole | vllm bench serve | aiperf | guidellm | genai-bench | llm-d
     layout: str  # slug; "?" when neither file nor name tells
     gpus: int | None
     placement: str

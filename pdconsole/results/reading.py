@@ -14,7 +14,7 @@ from pdconsole.results.directory import read_run_file
 from pdconsole.results.errors import ResultError
 from pdconsole.results.network_tests import is_network_test
 from pdconsole.results.point_row import PointRow
-from pdconsole.results.readers import aiperf, bench_serve, genai_bench, guidellm, ours
+from pdconsole.results.readers import aiperf, bench_serve, genai_bench, guidellm, llm_d, ours
 
 __all__ = ["PointRow", "read_directory", "read_point", "read_points"]
 
@@ -31,7 +31,7 @@ class _Reader(Protocol):
         ...
 
 
-_READERS: tuple[_Reader, ...] = (ours, bench_serve, aiperf, guidellm, genai_bench)
+_READERS: tuple[_Reader, ...] = (ours, bench_serve, aiperf, guidellm, genai_bench, llm_d)
 _DEPTH = 8  # levels of directories that are looked through
 # What programs write beside their results: PyTorch's form of them, sums over runs, what was sent.
 _BESIDE = re.compile(
@@ -39,6 +39,7 @@ _BESIDE = re.compile(
     r"|(in|out)puts\.json|run_config\.json|server_metrics_export\.json|.*_timeslices\.json"
     r"|.*_aggregate\.json|search_history\.json"
 )
+_YAML = (".yaml", ".yml")
 _NO_RESULTS_IN = re.compile(r"\..*|logs|requests|superseded|aggregate|sweep_aggregate")
 
 
@@ -130,7 +131,9 @@ class _Tree:
         if not path.is_symlink() or not path.exists():
             return False
         real = path.resolve()
-        inside = real.is_relative_to(self._real) and (real.is_dir() or real.suffix == ".json")
+        inside = real.is_relative_to(self._real) and (
+            real.is_dir() or real.suffix in (".json", *_YAML)
+        )
         if inside or self._real.is_relative_to(real) or real in self._entered:
             return True
         self._entered.add(real)
@@ -163,8 +166,13 @@ def _ordered(rows: list[PointRow]) -> list[PointRow]:
 
 
 def _point_files(directory: Path) -> Iterator[Path]:
-    for path in sorted(directory.glob("*.json"), key=lambda path: path.name):
+    found = [*directory.glob("*.json")]
+    for suffix in _YAML:
+        found += directory.glob(llm_d.FILES + suffix)
+    for path in sorted(found, key=lambda path: path.name):
         if is_network_test(path) or _BESIDE.fullmatch(path.name):
+            continue
+        if llm_d.is_beside_its_source(path):
             continue
         if path.is_file() or not path.exists():  # a link to nowhere is named, a pipe is none
             yield path
@@ -197,8 +205,10 @@ def _documents(path: Path) -> tuple[list[dict[str, Any]], list[ResultError]]:
         raise ResultError(f"{path} is empty")
     problems: list[ResultError] = []
     try:
-        found = [_parsed(content)]
+        found = [_of_yaml(content) if path.suffix in _YAML else _parsed(content)]
     except ValueError as e:
+        if path.suffix in _YAML:
+            raise ResultError(f"{path} is damaged: {e}") from e
         found = []
         for i, line in enumerate(content.splitlines(), 1):
             try:
@@ -210,6 +220,15 @@ def _documents(path: Path) -> tuple[list[dict[str, Any]], list[ResultError]]:
     if not all(isinstance(document, dict) for document in found):
         raise ResultError(f"{path} is no benchmark result: it holds no object")
     return found, problems
+
+
+def _of_yaml(content: bytes) -> Any:
+    import yaml
+
+    try:
+        return yaml.load(content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (yaml.YAMLError, RecursionError) as e:
+        raise ValueError(" ".join(str(e).split())) from e
 
 
 def _parsed(content: bytes) -> Any:

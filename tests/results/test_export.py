@@ -327,3 +327,20 @@ def test_older_files_know_when_their_driver_was_started(tmp_path: Path) -> None:
     time = yaml.safe_load(report.read_text())["run"]["time"]
     assert time["start"] == "2027-01-15T08:00:00+00:00"
     assert "end" not in time  # nobody knows how long the warm-up took
+
+
+def test_reports_come_back_as_what_they_were(tmp_path: Path) -> None:
+    rows = runs(tmp_path / "ours")
+    export_points(rows, "llm-d", tmp_path / "reports")
+    back, problems = read_points(tmp_path / "reports")
+    assert problems == []
+    assert len(back) == len(rows)
+    # Where they are, who wrote them, and what the schema has no place for.
+    other = ("file", "source", "session", "date", "group", "peak_concurrency", "nodes")
+    for row, again in zip(rows, back, strict=True):
+        for name in PointRow.__struct_fields__:
+            if name not in other:
+                mine, theirs = getattr(row, name), getattr(again, name)
+                if isinstance(mine, float):
+                    mine, theirs = pytest.approx(mine, abs=1e-6), theirs
+                assert theirs == mine, name

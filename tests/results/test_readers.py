@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from foreign_files import aiperf, genai_bench, guidellm, write
 from measured_data import MEASURED, needs_measured_data
 
@@ -313,3 +314,116 @@ def test_what_is_no_file_is_passed_by(tmp_path: Path) -> None:
     (gone,) = problems
     assert "cannot read" in str(gone)
     assert "gone.json" in str(gone)
+
+
+# --- llm-d's reports ---
+
+
+def llm_d_report(tool: str = "inference-perf", **load: Any) -> dict[str, Any]:
+    """One prefill and two decode replicas of TP 2, 40 requests in 10 s, two failed."""
+
+    def engine(role: str, replicas: int) -> dict[str, Any]:
+        return {
+            "metadata": {"label": role, "cfg_id": "1"},
+            "standardized": {
+                "kind": "inference_engine",
+                "role": role,
+                "replicas": replicas,
+                "model": {"name": "org/m"},
+                "accelerator": {
+                    "model": "H100",
+                    "count": 2,
+                    "parallelism": {"tp": 2, "dp": 1, "pp": 1, "ep": 1, "workers": 1},
+                },
+            },
+            "native": {},
+        }
+
+    def metric(units: str, mean: float) -> dict[str, Any]:
+        return {"units": units, "mean": mean, "stddev": mean / 10, "p50": mean, "p99": 2 * mean}
+
+    return {
+        "version": "0.2",
+        "run": {"time": {"start": "2026-11-24T12:50:16+00:00", "duration": "PT10.5S"}},
+        "scenario": {
+            "stack": [
+                engine("prefill", 1),
+                engine("decode", 2),
+                {"standardized": {"kind": "generic", "tool": "gateway"}},
+            ],
+            "load": {
+                "standardized": {
+                    "tool": tool,
+                    "input_seq_len": {"distribution": "fixed", "value": 5000},
+                    **load,
+                }
+            },
+        },
+        "results": {
+            "request_performance": {
+                "aggregate": {
+                    "requests": {
+                        "total": 43, "failures": 2, "incomplete": 1,
+                        "input_length": metric("count", 5000.0),
+                        "output_length": metric("count", 250.0),
+                    },
+                    "latency": {
+                        "time_to_first_token": metric("s", 0.3),
+                        "inter_token_latency": metric("s/token", 0.009),
+                        "request_latency": metric("s", 2.5),
+                    },
+                    "throughput": {
+                        "request_rate": {"units": "queries/s", "mean": 3.8},
+                        "output_token_rate": {"units": "tokens/s", "mean": 950.0},
+                        "total_token_rate": {"units": "tokens/s", "mean": 19950.0},
+                    },
+                }
+            }
+        },
+    }  # fmt: skip
+
+
+def write_report(path: Path, report: dict[str, Any]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(report))
+    return path
+
+
+def test_a_report_of_llm_d_in_our_words(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "benchmark_report_v0.2,_stage_0.json.yaml"
+    write_report(path, llm_d_report(rate_qps=4.0))
+    (row,) = rows_of(tmp_path)
+    assert (row.source, row.layout, row.gpus, row.model) == ("llm-d", "p1xtp2-d2xtp2", 6, "org/m")
+    assert (row.point, row.input_len, row.output_len) == ("rr=4", 5000, 250)
+    assert (row.completed, row.failed, row.num_prompts, row.duration_s) == (40, 2, 43, 10.5)
+    assert (row.ttft_p50_ms, row.e2el_p99_ms) == (300.0, 5000.0)
+    assert (row.tpot_mean_ms, row.itl_mean_ms) == (pytest.approx(9.0), None)  # one a request
+    assert (row.started_wall, row.input_tokens) == (1795524616.0, 200_000)
+    row = read_point(write_report(path, llm_d_report("vllm-benchmark", concurrency=8)))
+    assert (row.point, row.tpot_mean_ms, row.itl_mean_ms) == ("c=8", None, pytest.approx(9.0))
+
+
+def test_a_report_beside_what_it_was_made_of_is_no_second_point(tmp_path: Path) -> None:
+    write(tmp_path / "run" / "stage_0.json", bench_serve())
+    for name in ("stage_0.json", "stage_0"):
+        write_report(tmp_path / "run" / f"benchmark_report_v0.2,_{name}.yaml", llm_d_report())
+    assert [row.source for row in rows_of(tmp_path)] == ["vllm bench serve"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("version: '0.2'\nrun: [", "is damaged"),
+        ("version: '0.1'\nscenario: {}", "is no benchmark result"),
+        ("- 1", "holds no object"),
+        (yaml.safe_dump(llm_d_report() | {"run": {}}).replace("3.8", "0"), "no duration"),
+        (yaml.safe_dump(llm_d_report()).replace("units: s\n", "units: jiffy\n"), "unit of time"),
+        (yaml.safe_dump(llm_d_report()).replace("total: 43", "total: many"), "how many requests"),
+    ],
+)
+def test_a_report_that_is_not_whole_is_named(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "benchmark_report_v0.2,_x.yaml"
+    path.write_text(text)
+    rows, problems = read_points(tmp_path)
+    assert rows == []
+    assert said in str(problems[0])
