@@ -80,6 +80,7 @@ def gather(
         ttft_p99_ms=result.ttft_ms.get("p99"),
         kv_handed_over=through_pd,
         tpot_p50_ms=result.tpot_ms.get("p50"),
+        itl_mean_ms=result.itl_ms.get("mean"),
         itl_p50_ms=result.itl_ms.get("p50"),
         itl_p99_ms=result.itl_ms.get("p99"),
         prompts_fixed=workload.prompts == "fixed",

@@ -101,6 +101,7 @@ def _evidence(directory: DirectoryEvidence, p: PointEvidence) -> Evidence:
         ttft_p99_ms=p.ttft.p99,
         kv_handed_over=directory.is_pd,
         tpot_p50_ms=p.tpot.p50,
+        itl_mean_ms=p.itl.mean,
         itl_p50_ms=p.itl.p50,
         itl_p99_ms=p.itl.p99,
     )

@@ -130,4 +130,6 @@ def test_gaps_of_several_tokens_at_once_are_no_stalls() -> None:
     assert quality_flags(told) == ()
     (flag,) = quality_flags(msgspec.structs.replace(told, itl_p99_ms=160.0))
     assert flag.evidence == "p99 ITL 160 ms is 11 times median TPOT on replicas that only decode"
+    chunks = msgspec.structs.replace(told, itl_mean_ms=45.0, itl_p99_ms=160.0)
+    assert quality_flags(chunks) == ()
     assert quality_flags(Evidence(kv_handed_over=True, itl_p50_ms=0.0, itl_p99_ms=160.0)) == ()
