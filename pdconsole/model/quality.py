@@ -99,7 +99,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     lifetimes: float = 10.0  # of a request in a whole run; its two ends take about one each
     stall_ratio: float = 5.0  # p99 ITL to median, together with:
     stall_excess_ms: float = 40.0
-    # Median ITL to median TPOT and mean ITL, where several tokens arrive at once and most gaps are nothing.
+    # Median ITL to median TPOT and mean ITL: several tokens at once leave most gaps near nothing.
     gaps_at_once: float = 0.2
     tail_ratio: float = 5.0  # p99 TTFT to median, together with:
     tail_excess_ms: float = 1000.0  # a first contact costs seconds

@@ -35,6 +35,7 @@ _TITLES = {
 _MARKS = {"bad": "BAD ", "warn": "WARN", "info": "info"}
 
 
+_ONE_OF_SEVERAL = re.compile(r"( \(repeat \d+\))?( \[[^\]]*\])?$")
 _WORTH_IT = 12  # letters of a beginning that many names share
 _SHOWN = 3  # findings of one kind written out; of the others only where they are
 _NAMED = 4
@@ -52,8 +53,8 @@ def report_text(
     width = max(width, 40)
     if not any(weighed.values()):
         return "no results to audit"
-    runs = _many(len(directories), "run")
-    lines = [f"{_many(sum(weighed.values()), 'point')} of {runs}: {_counts(findings)}"]
+    points, where = _many(sum(weighed.values()), "point"), _extent(directories)
+    lines = [f"{points} in {where}: {_counts(findings)}"]
     if findings:
         lines += _wrapped(_verdict(weighed), width, "")
     shared = _shared_beginning(directories)
@@ -82,8 +83,15 @@ def report_text(
     return _printable("\n".join(lines))
 
 
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+def _many(count: int, one: str, many: str = "") -> str:
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def _extent(runs: Sequence[str]) -> str:
+    """Directories; and runs, where some directory holds several."""
+    directories = {_ONE_OF_SEVERAL.sub("", run) for run in runs}
+    where = _many(len(directories), "directory", "directories")
+    return where if len(directories) == len(runs) else f"{where}, {_many(len(runs), 'run')}"
 
 
 def _verdict(weighed: Mapping[str, int]) -> str:

@@ -242,6 +242,7 @@ def test_a_flat_directory_of_several_runs_is_taken_apart(tmp_path: Path):
     report = audit_paths([flat])
     assert len(report.directories) == 3
     assert report.directories[0] == "results [m 4xtp2]"
+    assert report.text(100).startswith("9 points in 1 directory, 3 runs: 1 info\n")
     (mixed,) = report.findings
     assert (mixed.rule, mixed.weight, mixed.subjects) == ("mixed-directory", "info", ("results",))
     assert "told apart by model and layout" in mixed.evidence
