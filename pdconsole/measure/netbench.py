@@ -22,6 +22,7 @@ from pdconsole.profiles.schema import ClusterProfile, NetworkProfile, NodeProfil
 from pdconsole.remote.client import NodeClient
 from pdconsole.remote.errors import RemoteError
 from pdconsole.remote.values import ProcessInfo, ProcessSpec
+from pdconsole.serving.engine_python import in_python_of
 from pdconsole.serving.worker_command import device_env
 
 SOURCE, READER = "source", "reader"
@@ -31,26 +32,6 @@ POLL_S = 0.2
 READY_S = 120.0  # importing torch and registering gigabytes
 SILENT_S = 600.0  # between two shapes
 LAST_LINES = 3
-
-# $1: the command that starts vLLM, whose Python it is to be. The rest: what that Python is to run.
-_IN_ENGINE_PYTHON = """\
-command=$1
-shift
-case ${command##*/} in
-    python*) exec "$command" "$@" ;;
-esac
-found=$(command -v "$command") || {
-    echo "there is no $command here; see engine.vllm of the cluster's profile" >&2
-    exit 127
-}
-if [ -x "$(dirname "$found")/python" ]; then exec "$(dirname "$found")/python" "$@"; fi
-python=$(sed -n '1s/^#! *//p' "$found")
-case $python in
-    *python*) exec $python "$@" ;;
-esac
-echo "cannot tell in which Python $found runs" >&2
-exit 127
-"""
 
 
 class Bench(msgspec.Struct, frozen=True, kw_only=True):
@@ -204,9 +185,8 @@ class _End:
             ProcessSpec(
                 token=self._token,
                 session=b.session,
-                argv=(
-                    *("sh", "-c", _IN_ENGINE_PYTHON, "sh", b.cluster.engine.vllm[0]),
-                    *("@agent@", "nixl-probe", "@dir@/spec.json"),
+                argv=in_python_of(
+                    b.cluster.engine.vllm[0], "@agent@", "nixl-probe", "@dir@/spec.json"
                 ),
                 env=self._env(),
                 slots=(self._slot.index,),

@@ -10,6 +10,7 @@ from pdconsole.model.plan import RunPlan
 from pdconsole.profiles.schema import ClusterProfile, NodeProfile
 from pdconsole.remote.client import NodeClient, RemoteError
 from pdconsole.remote.values import Inventory, Look, News, SshTarget
+from pdconsole.serving.engine_python import IN_PYTHON_OF, in_python_of
 from pdconsole.serving.ports import possible_ports
 
 
@@ -33,35 +34,15 @@ def ssh_target(cluster: ClusterProfile, node: NodeProfile) -> SshTarget:
     )
 
 
-# $python: the Python that command $1 runs in, taken from the command or its first line.
-_FIND_PYTHON = """\
-case $1 in
-    *python*) python=$1 ;;
-    *) python=$(sed -n '1s/^#! *//p' "$(command -v "$1")") ;;
-esac
-case $python in
-    *python*) ;;
-    *) echo "$1 is no program of a Python that can be asked" >&2; exit 1 ;;
-esac
-"""
-# The version of package $1 in the Python of command $2: some commands, vllm-router 0.1.17 among
-# them, do not know --version.
-_PACKAGE_VERSION = f"""\
-package=$1
-shift
-{_FIND_PYTHON}
-exec $python -c 'import importlib.metadata as m, sys; print(m.version(sys.argv[1]))' "$package"
-"""
+_PACKAGE_VERSION = "import importlib.metadata as m, sys; print(m.version(sys.argv[1]))"
+# The version that command $2 tells, or else that of package $1 in its Python: some commands,
+# vllm-router 0.1.17 among them, do not know --version.
 _ASKED_OR_PACKAGE_VERSION = f"""\
 package=$1
 shift
 "$@" --version 2>/dev/null && exit 0
-set -- "$package" "$1"
-{_PACKAGE_VERSION}"""
-_ENGINE_FACTS = f"""\
-{_FIND_PYTHON}
-exec $python "$2" engine
-"""
+set -- "$1" -c '{_PACKAGE_VERSION}' "$package"
+{IN_PYTHON_OF}"""
 
 
 def version_commands(cluster: ClusterProfile) -> dict[str, Sequence[str]]:
@@ -83,7 +64,7 @@ def look_of(cluster: ClusterProfile, node: NodeProfile, models: Iterable[str] = 
     """
     real = not cluster.simulated
     return Look(
-        engine=("sh", "-c", _ENGINE_FACTS, "sh", cluster.engine.vllm[0], "@agent@") if real else (),
+        engine=in_python_of(cluster.engine.vllm[0], "@agent@", "engine") if real else (),
         models=tuple(dict.fromkeys(models)) if real else (),
         ports=possible_ports(cluster, node),
         variables=VARIABLES,
