@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import msgspec
 
 from pdconsole.measure.preflight import preflight
 from pdconsole.model import events as ev
+from pdconsole.model.grid import Grid, Slot
 from pdconsole.model.layout import parse_layout
 from pdconsole.model.placement import Placement, parse_manual, place
 from pdconsole.model.plan import RunPlan
@@ -20,7 +21,6 @@ from pdconsole.model.workload import MeasurePolicy, Workload
 from pdconsole.profiles import Profiles
 from pdconsole.profiles.schema import ClusterProfile, ModelProfile, NetworkProfile
 from pdconsole.remote.client import NodeClient
-from pdconsole.remote.errors import RemoteError
 from pdconsole.remote.values import Inventory, News
 from pdconsole.results import RunFacts
 from pdconsole.results.facts import RunRecord
@@ -32,12 +32,12 @@ from pdconsole.runner.network_bench import (
     result_dir,
 )
 from pdconsole.runner.nodes import SessionNodes, nodes_of
+from pdconsole.runner.one_deployment import Say, to_the_end, undone
 from pdconsole.runner.planning import grid_of
 from pdconsole.runner.user_errors import UserError, refusal
 from pdconsole.serving.planning import check_reach
 
 TOKENS = 5000  # of a prompt whose KV is moved, if the model takes so many
-Say = Callable[[str], object]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,22 +88,40 @@ def network_test(
         session=f"netbench-{os.getpid()}",
         say=say,
     )
-    found = asyncio.run(_over_each(asked, ignore_checks))
+    found = to_the_end(_over_each(asked, ignore_checks))
     return [_outcome(result) for result in found]
 
 
 def _ends(cluster: ClusterProfile, network: NetworkProfile, nodes: str) -> Placement:
     grid = grid_of(cluster)
     if nodes:
-        ends = [end.strip() for end in nodes.split(",")]
-        if len(ends) != 2 or not all(ends):
-            raise UserError(
-                f"--nodes {nodes} names not two slots; write NODE:SLOT,NODE:SLOT such as "
-                "node1:0,node2:0"
-            )
-        return parse_manual(f"P1={ends[0]} D1={ends[1]}", grid)
+        source, reader = _two_slots(nodes, grid)
+        return parse_manual(f"P1={source} D1={reader}", grid)
     apart = len(cluster.nodes) > 1 and network.across_nodes is not False
     return place(parse_layout("1P-TP1+1D-TP1"), grid, "spread" if apart else "pack")
+
+
+def _two_slots(text: str, grid: Grid) -> tuple[Slot, Slot]:
+    """Raises UserError."""
+    form = "write NODE:SLOT,NODE:SLOT such as node1:0,node2:0"
+    named = [end.strip().rpartition(":") for end in text.split(",")]
+    if len(named) != 2 or not all(node and index.isdecimal() for node, _, index in named):
+        raise UserError(f"--nodes {text} names not two slots; {form}")
+    source, reader = (Slot(node, int(index)) for node, _, index in named)
+    sizes = {node.name: node.slots for node in grid.nodes}
+    for slot in (source, reader):
+        if slot.node not in sizes:
+            known = ", ".join(islice(sizes, 8)) + (", ..." if len(sizes) > 8 else "")
+            raise UserError(
+                f"--nodes {text}: the cluster has no node {slot.node}; its nodes: {known}"
+            )
+        if slot.index >= sizes[slot.node]:
+            last = sizes[slot.node] - 1
+            has = f"slots 0 to {last}" if last else "slot 0 alone"
+            raise UserError(f"--nodes {text}: there is no {slot}; node {slot.node} has {has}")
+    if source == reader:
+        raise UserError(f"--nodes {text} names one slot twice; {form}")
+    return source, reader
 
 
 def _run(
@@ -132,7 +150,13 @@ async def _over_each(asked: Asked, ignore_checks: bool) -> list[ev.NetBenchResul
         return
 
     nodes = SessionNodes(asked.cluster, nodes_of(asked.cluster, asked.runs), asked.session, nothing)
-    try:
+
+    async def end() -> None:
+        failures = await nodes.end()
+        if failures:
+            raise failures[0]
+
+    async with undone(end, asked.say):
         inventories = await nodes.open()
         _check(asked, inventories, ignore_checks)
         found = []
@@ -144,10 +168,6 @@ async def _over_each(asked: Asked, ignore_checks: bool) -> list[ev.NetBenchResul
             asked.say(f"  bm_results/{result.file}")
             found.append(result)
         return found
-    finally:
-        failures: list[RemoteError] = await nodes.end()
-        if failures:
-            raise failures[0]
 
 
 def _check(asked: Asked, inventories: Mapping[str, Inventory], ignore_checks: bool) -> None:

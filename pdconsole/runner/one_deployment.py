@@ -103,7 +103,7 @@ async def deployed(w: Wanted) -> AsyncIterator[tuple[DeploymentPlan, Mapping[str
         if failures:
             raise failures[0]
 
-    async with _undone(end, w.say):
+    async with undone(end, w.say):
         inventories = await nodes.open()
         checks = preflight(
             inventories,
@@ -127,7 +127,7 @@ async def deployed(w: Wanted) -> AsyncIterator[tuple[DeploymentPlan, Mapping[str
         await deployment.start(
             plan, nodes.clients, show, startup_timeout_s=cluster.startup_timeout_s
         )
-        async with _undone(lambda: deployment.stop(plan, nodes.clients, show), w.say):
+        async with undone(lambda: deployment.stop(plan, nodes.clients, show), w.say):
             yield plan, nodes.clients
 
 
@@ -150,7 +150,7 @@ def to_the_end(work: Coroutine[Any, Any, T]) -> T:
 
 
 @contextlib.asynccontextmanager
-async def _undone(undo: Callable[[], Awaitable[None]], say: Say) -> AsyncIterator[None]:
+async def undone(undo: Callable[[], Awaitable[None]], say: Say) -> AsyncIterator[None]:
     """Undoes it whatever happens. What cannot be undone must not hide why it came to that."""
     try:
         yield
