@@ -15,7 +15,7 @@ import subprocess
 import sys
 from typing import Any, Dict, Iterable, List, Mapping, Sequence
 
-from pdconsole.agent import nics, paths, sweep
+from pdconsole.agent import nics, paths, ray_look, sweep
 
 ENGINE_TIMEOUT_S = 60.0
 LISTENS = "0A"
@@ -24,7 +24,8 @@ VERBS = "/dev/infiniband"
 
 
 def take(asked: Mapping[str, Any], env: Mapping[str, str], nic_root: str) -> Dict[str, Any]:
-    """`asked`: engine (argv), models (names or paths), ports ([address, port]), variables (names).
+    """`asked`: engine (argv), models (names or paths), ports ([address, port]), variables (names),
+    dashboard (of a Ray cluster; empty: none is asked).
     `env` is what the cluster's profile adds to the environment of processes."""
     merged = {**os.environ, **env}
     return {
@@ -33,6 +34,7 @@ def take(asked: Mapping[str, Any], env: Mapping[str, str], nic_root: str) -> Dic
         "ports": taken_ports([(str(a), int(p)) for a, p in asked["ports"]]),
         "variables": {n: os.environ[n] for n in asked["variables"] if n in os.environ},
         "devices": devices(nic_root),
+        "ray": ray_look.take(asked["dashboard"]) if asked.get("dashboard") else None,
     }
 
 

@@ -9,7 +9,15 @@ from pdconsole.model.events import CheckResult
 from pdconsole.model.feasible import rules_for
 from pdconsole.profiles.schema import ClusterProfile, NetworkProfile
 from pdconsole.remote.values import EngineFacts, Inventory, UcxFacts
-from pdconsole.serving.engine_stacks import SRD_UCX, STACKS, TODAY, number, stack_of
+from pdconsole.serving.engine_stacks import (
+    RAY_STACKS,
+    SRD_UCX,
+    STACKS,
+    TODAY,
+    number,
+    ray_stack_of,
+    stack_of,
+)
 from pdconsole.serving.errors import ServingError
 from pdconsole.serving.vllm_versions import OLDEST, engine_rules
 
@@ -17,6 +25,7 @@ OLDEST_VERSION = ".".join(map(str, OLDEST))
 
 # What replicas of one run must have alike, whether a difference refuses the run, and what to do.
 _ALIKE: tuple[tuple[str, bool, str], ...] = (
+    ("ray", True, "install one version on all nodes: no node joins Ray of another"),
     ("vllm", True, "install one version on all nodes, or place each run on one node"),
     ("nixl", True, "install one version on all nodes, or place each run on one node"),
     ("ucx", False, "install NIXL from the same source on all nodes"),
@@ -28,7 +37,7 @@ def engine(inventory: Inventory, cluster: ClusterProfile) -> CheckResult:
     found = inventory.versions.get("vllm", "")
     asked = cluster.engine.version
     version = found if asked == "auto" else asked
-    command = " ".join(cluster.engine.vllm)
+    command = _command(cluster)
     try:
         note = engine_rules(version).note or rules_for(version).note
     except ServingError as error:  # no replica would be started
@@ -50,7 +59,7 @@ def engine(inventory: Inventory, cluster: ClusterProfile) -> CheckResult:
             "fail" if refuse else "warn",
             f"`{command}` did not tell its version",
             f"install vLLM there (`pdconsole setup {cluster.name}` says how), or give the command's"
-            " full path in engine.vllm and its version in engine.version",
+            f" full path in {_field(cluster)} and its version in engine.version",
             hard=refuse,
         )
     if asked != "auto" and found.split("+")[0] != asked.split("+")[0]:
@@ -69,6 +78,16 @@ def engine(inventory: Inventory, cluster: ClusterProfile) -> CheckResult:
         note,
         threshold=f">= {OLDEST_VERSION}",
     )
+
+
+def _field(cluster: ClusterProfile) -> str:
+    return "ray.command" if cluster.orchestrator == "ray" else "engine.vllm"
+
+
+def _command(cluster: ClusterProfile) -> str:
+    """Which one says what Python has the engine."""
+    by_ray = cluster.orchestrator == "ray"
+    return " ".join(cluster.ray.command if by_ray else cluster.engine.vllm)
 
 
 def router(inventory: Inventory, cluster: ClusterProfile) -> CheckResult:
@@ -110,7 +129,7 @@ def kv_transfer(
             "nixl",
             "unknown",
             f"the engine's Python cannot be asked: {facts.trouble}",
-            "name vLLM's own command with its full path in engine.vllm",
+            f"name the command with its full path in {_field(cluster)}",
         )
         return
     yield _nixl(inventory, facts, cluster)
@@ -131,13 +150,18 @@ def _nixl(inventory: Inventory, facts: EngineFacts, cluster: ClusterProfile) -> 
             f"install it there; `pdconsole setup {cluster.name}` says how",
             hard=True,
         )
-    vllm = inventory.versions.get("vllm", "")
-    stack = stack_of(vllm)
+    by_ray = cluster.orchestrator == "ray"
+    stack = (
+        ray_stack_of(inventory.versions.get("ray", ""))
+        if by_ray
+        else stack_of(inventory.versions.get("vllm", ""))
+    )
     if stack is not None and stack.nixl != version:
         said = f"{stack.nixl} is known to work with vLLM {stack.vllm}"
         return verdict(inventory.node, "nixl", "warn", version, said, threshold=stack.nixl)
-    known = stack is not None or version in {stack.nixl for stack in STACKS}
-    said = f"not tried with this program; {TODAY.nixl} is, with vLLM {TODAY.vllm}"
+    known = stack is not None or version in {stack.nixl for stack in (*STACKS, *RAY_STACKS)}
+    tried = RAY_STACKS[0] if by_ray else TODAY
+    said = f"not tried with this program; {tried.nixl} is, with vLLM {tried.vllm}"
     return verdict(inventory.node, "nixl", "ok" if known else "warn", version, said)
 
 
@@ -210,7 +234,11 @@ def _srd(
 
 
 def alike(
-    inventories: Mapping[str, Inventory], groups: Iterable[Sequence[str]], *, hard: bool
+    inventories: Mapping[str, Inventory],
+    groups: Iterable[Sequence[str]],
+    cluster: ClusterProfile,
+    *,
+    hard: bool,
 ) -> Iterator[CheckResult]:
     """Replicas of one run need one version: the two sides compare it in their handshake.
 
@@ -218,6 +246,8 @@ def alike(
     """
     together = list(groups)
     for program, refuses, advice in _ALIKE:
+        if program == "ray" and cluster.orchestrator != "ray":
+            continue
         told: set[tuple[str, str]] = set()
         for nodes in together:
             versions = {

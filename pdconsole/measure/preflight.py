@@ -9,7 +9,7 @@ import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from pdconsole.measure import engine_checks, node_checks
+from pdconsole.measure import engine_checks, node_checks, ray_checks
 from pdconsole.measure.environment_checks import debug_env, environment_checks
 from pdconsole.measure.gpu_checks import gpu_checks
 from pdconsole.measure.handshake_checks import handshake_checks
@@ -82,9 +82,10 @@ def preflight(
         clock = (clocks or {}).get(node.name)
         results += _node_checks(node, inventory, clock, use, cluster, session)
     together = [list(_slots_used([run])) for run in runs]
-    results += engine_checks.alike(inventories, together, hard=True)
+    results += engine_checks.alike(inventories, together, cluster, hard=True)
     results += node_checks.models_alike(inventories, together, model)
     results += handshake_checks(inventories, runs, cluster, model)
+    results += _ray_cluster(inventories, slots, together, cluster)
     results += environment_checks(runs, cluster=cluster, model=model, networks=networks)
     return results
 
@@ -113,9 +114,31 @@ def preflight_cluster(
         use = _Use(slots=range(node.gpus), moves_kv=True, crosses_nodes=several)
         clock = (clocks or {}).get(node.name)
         results += _node_checks(node, inventory, clock, use, cluster, session)
-    results += engine_checks.alike(inventories, [[node.name for node in cluster.nodes]], hard=False)
+    everywhere = [node.name for node in cluster.nodes]
+    results += engine_checks.alike(inventories, [everywhere], cluster, hard=False)
+    all_slots = {node.name: range(node.gpus) for node in cluster.nodes}
+    results += _ray_cluster(inventories, all_slots, [everywhere], cluster)
     results.append(debug_env((), cluster))
     return results
+
+
+def _ray_cluster(
+    inventories: Mapping[str, Inventory],
+    slots: Mapping[str, Sequence[int]],
+    together: Sequence[Sequence[str]],
+    cluster: ClusterProfile,
+) -> Iterator[CheckResult]:
+    if cluster.orchestrator != "ray":
+        return
+    # Whichever of them answers first, the head is on the driver node and belongs to each run.
+    groups = [list(dict.fromkeys([cluster.driver_node, *nodes])) for nodes in together]
+    yield from ray_checks.python_alike(inventories, groups)
+    if cluster.ray.start:
+        yield ray_checks.listens(cluster)
+        return
+    driver = inventories.get(cluster.driver_node)
+    seen = driver.looked.ray if driver is not None and driver.looked is not None else None
+    yield from ray_checks.joined(seen, slots, inventories, cluster)
 
 
 def _slots_used(runs: Sequence[RunPlan]) -> dict[str, tuple[int, ...]]:
@@ -168,9 +191,13 @@ def _node_checks(
         yield from _said(node_checks.wall_clock(clock, cluster))
     yield _python(inventory)
     yield _disk(inventory, cluster)
+    by_ray = cluster.orchestrator == "ray"
+    is_driver = node.name == cluster.driver_node
     if use.slots:
         yield engine_checks.engine(inventory, cluster)
-    if node.name == cluster.driver_node:
+    if by_ray and (use.slots or is_driver):
+        yield from ray_checks.versions(inventory, cluster)
+    if is_driver and not by_ray:
         yield engine_checks.router(inventory, cluster)
     if use.moves_kv:
         yield from engine_checks.kv_transfer(

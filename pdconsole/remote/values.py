@@ -109,6 +109,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[str, ...] = ()  # paths, or names of the hub
     ports: tuple[tuple[str, int], ...] = ()  # (address, port) on which something would listen
     variables: tuple[str, ...] = ()  # of the environment that processes there inherit
+    dashboard: str = ""  # of a Ray cluster that runs already, as this node dials it
 
 
 class UcxFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,6 +175,38 @@ class RdmaDevice(msgspec.Struct, frozen=True, kw_only=True):
     usable: bool = True  # by this user
 
 
+class RayNodeSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """A node as Ray has it; `resources` in all, `used` of them by anybody."""
+
+    address: str
+    name: str = ""
+    state: str = ""  # ALIVE, DEAD
+    message: str = ""
+    resources: dict[str, float] = {}
+    used: dict[str, float] | None = None  # None: the cluster does not tell
+
+
+class RayAppSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """An application of Ray Serve. A config that is put replaces all that are `declared`."""
+
+    name: str
+    status: str = ""
+    route: str = ""
+    declared: bool = True
+
+
+class RaySeen(msgspec.Struct, frozen=True, kw_only=True):
+    """A Ray cluster as its dashboard tells it; `trouble` says why it does not."""
+
+    version: str = ""
+    nodes: tuple[RayNodeSeen, ...] = ()
+    apps: tuple[RayAppSeen, ...] = ()
+    # Where Serve's proxies listen, if Serve runs: that cannot be changed while it does.
+    http_host: str = ""
+    http_port: int = 0
+    trouble: str = ""
+
+
 class Looked(msgspec.Struct, frozen=True, kw_only=True):
     """What a Look found."""
 
@@ -182,6 +215,7 @@ class Looked(msgspec.Struct, frozen=True, kw_only=True):
     ports: tuple[PortTaken, ...] = ()
     variables: dict[str, str] = {}
     devices: tuple[RdmaDevice, ...] = ()
+    ray: RaySeen | None = None  # None: nobody asked for a dashboard
 
 
 class Inventory(msgspec.Struct, frozen=True, kw_only=True):

@@ -36,6 +36,17 @@ V0_11 = EngineStack(
     builds_nixl=True,
 )
 STACKS = (TODAY, V0_11)
+# What `ray[llm]` of a release names, and what was used with it: Ray Serve has no vllm-router.
+RAY_2_60 = EngineStack(
+    name="ray-2.60",
+    vllm="0.29.0",
+    nixl="1.3.2",
+    ucx="1.21.0",
+    router="",
+    ray="2.60.0",
+    python=(11, 13),
+)
+RAY_STACKS = (RAY_2_60,)
 # The first UCX with EFA's SRD transport as it was measured.
 SRD_UCX = (1, 20)
 
@@ -44,6 +55,11 @@ def stack_of(vllm: str) -> EngineStack | None:
     """The known combination with exactly this vLLM; what follows `+` does not matter."""
     release = vllm.split("+")[0]
     return next((stack for stack in STACKS if stack.vllm == release), None)
+
+
+def ray_stack_of(ray: str) -> EngineStack | None:
+    """The known combination with exactly this Ray."""
+    return next((stack for stack in RAY_STACKS if stack.ray == ray), None)
 
 
 def number(version: str) -> tuple[int, ...]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import socket
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -126,3 +129,80 @@ def test_the_engines_python_is_asked_by_the_agents_archive(node: Node) -> None:
 )
 def test_an_engine_that_cannot_be_asked_says_why(node: Node, argv: list[str], said: str) -> None:
     assert said in looked(greeted(node), engine=argv)["engine"]["trouble"]
+
+
+# --- a Ray cluster's dashboard
+
+RAY_NODES = [
+    {
+        "node_id": "0f",
+        "node_ip": "10.0.0.1",
+        "node_name": "n1",
+        "state": "ALIVE",
+        "state_message": None,
+        "resources_total": {"GPU": 8.0, "CPU": 2.0, "node:10.0.0.1": 1.0},
+    }
+]
+RAY_SAYS: dict[str, Any] = {
+    "/api/version": {"version": "4", "ray_version": "2.60.0"},
+    "/api/v0/nodes": {"result": True, "data": {"result": {"total": 1, "result": RAY_NODES}}},
+    "/api/cluster_status": {
+        "data": {"clusterStatus": {"loadMetricsReport": {"usageByNode": {"0f": {"GPU": [3, 8]}}}}}
+    },
+    "/api/serve/applications/": {
+        "http_options": {"host": "127.0.0.1", "port": 8000},
+        "applications": {
+            "shop": {"status": "RUNNING", "route_prefix": "/shop", "source": "declarative"},
+            "lab": {"status": "DEPLOYING", "route_prefix": None, "source": "imperative"},
+        },
+    },
+}
+
+
+@contextmanager
+def dashboard(says: dict[str, Any], status: int = 200) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found = says.get(self.path.partition("?")[0])
+            self.send_response(404 if found is None else status)
+            self.end_headers()
+            self.wfile.write(json.dumps(found).encode())
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_ray_cluster_tells_nodes_and_applications(node: Node) -> None:
+    with dashboard(RAY_SAYS) as url:
+        found = looked(greeted(node), dashboard=url)["ray"]
+    assert found["version"] == "2.60.0"
+    (one,) = found["nodes"]
+    assert (one["address"], one["state"], one["resources"]["GPU"]) == ("10.0.0.1", "ALIVE", 8)
+    assert one["used"] == {"GPU": 3}
+    assert found["apps"] == [
+        {"name": "lab", "status": "DEPLOYING", "route": "", "declared": False},
+        {"name": "shop", "status": "RUNNING", "route": "/shop", "declared": True},
+    ]
+    assert (found["http_host"], found["http_port"]) == ("127.0.0.1", 8000)
+
+
+def test_a_ray_cluster_that_tells_no_usage(node: Node) -> None:
+    with dashboard({**RAY_SAYS, "/api/cluster_status": None}) as url:
+        found = looked(greeted(node), dashboard=url)["ray"]
+    assert found["nodes"][0]["used"] is None
+
+
+def test_no_dashboard_and_one_that_wants_a_token_say_so(node: Node) -> None:
+    client = greeted(node)
+    with dashboard(RAY_SAYS, status=401) as url:
+        assert "RAY_AUTH_TOKEN" in looked(client, dashboard=url)["ray"]["trouble"]
+    assert "does not answer" in looked(client, dashboard=url)["ray"]["trouble"]
+    assert looked(client)["ray"] is None
