@@ -47,6 +47,11 @@ set -- "$1" -c '{_PACKAGE_VERSION}' "$package"
 
 def version_commands(cluster: ClusterProfile) -> dict[str, Sequence[str]]:
     """How a node is asked for the versions of the commands; those of packages come by `look_of`."""
+    if cluster.orchestrator == "ray":  # which has a router of its own
+        return {
+            package: in_python_of(cluster.ray.command[0], "-c", _PACKAGE_VERSION, package)
+            for package in ("vllm", "ray")
+        }
     vllm = [word for word in cluster.engine.vllm if word != "serve"]
     return {
         "vllm": (*vllm, "--version"),
@@ -63,11 +68,16 @@ def look_of(cluster: ClusterProfile, node: NodeProfile, models: Iterable[str] = 
     A simulated node has no engine and no models.
     """
     real = not cluster.simulated
+    by_ray = cluster.orchestrator == "ray"
+    command = cluster.ray.command[0] if by_ray else cluster.engine.vllm[0]
+    # Only the driver node has to reach a dashboard.
+    joins = by_ray and not cluster.ray.start and node.name == cluster.driver_node
     return Look(
-        engine=in_python_of(cluster.engine.vllm[0], "@agent@", "engine") if real else (),
+        engine=in_python_of(command, "@agent@", "engine") if real else (),
         models=tuple(dict.fromkeys(models)) if real else (),
         ports=possible_ports(cluster, node),
         variables=VARIABLES,
+        dashboard=cluster.ray.dashboard if joins else "",
     )
 
 
