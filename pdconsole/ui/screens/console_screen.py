@@ -125,6 +125,8 @@ class ConsoleScreen(Screen[None]):
         with self.app.batch_update():
             self._refresh_layout()
             self.console.refresh_visible()
+            # What they repaint is in that frame; by itself it would come two frames later.
+            self._compositor.update_widgets(set(self._compositor.visible_widgets))
 
     def on_screen_resume(self) -> None:
         self.console.refresh_visible()

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pdconsole.ui.session_source import SessionHistory
 
 CURSOR_FOLLOWS_S = 0.1
-AT_ONCE_S = 0.03
+AT_ONCE_S = 0.015
 SAMPLED_EVERY_S = 0.9  # ticks and workers' samples come once a second
 SAMPLE_GAP_S = 3.0  # lines are joined over less than this
 
