@@ -34,6 +34,7 @@ from pdconsole.model.events import (
     ProcessState,
     ProcessStatus,
 )
+from pdconsole.model.grid import SlotKind
 from pdconsole.model.measurement import PointMeasurement
 from pdconsole.model.plan import RunPlan
 from pdconsole.model.workload import MeasurePolicy, Point
@@ -156,6 +157,7 @@ class _Measuring:
             closed=closed,
             router_cores=self.cores.get(self._router.node),
             still_busy=still_busy,
+            slot_kind=self._slot_kind,
             validation=self.validation,
             complaint=complaint,
         )
@@ -176,6 +178,11 @@ class _Measuring:
     @property
     def _node(self) -> str:
         return self.cluster.driver_node
+
+    @property
+    def _slot_kind(self) -> SlotKind:
+        used = self.run.placement.nodes
+        return next(node.kind for node in self.cluster.nodes if node.name in used)
 
     @property
     def _driver(self) -> NodeClient:
@@ -263,7 +270,9 @@ class _Measuring:
     # --- the servers ---
 
     async def _scrape(self) -> Scrape:
-        router = (self._router.node, self._token_of(self._router.name))
+        # Of Ray Serve's router we started only who watches it; its CPU time is not the proxy's.
+        by_ray = self.cluster.orchestrator == "ray"
+        router = None if by_ray else (self._router.node, self._token_of(self._router.name))
         return await scrape_all(self.deployment.workers, self.nodes, router)
 
     async def _scrape_one(self, name: str) -> Samples:

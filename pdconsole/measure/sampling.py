@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pdconsole.measure.prometheus import total, values_of
+from pdconsole.measure.prometheus import name_of, total, values_of
 from pdconsole.model.events import NixlSampled, WorkerSampled
 
 RUNNING = "vllm:num_requests_running"
@@ -29,6 +29,9 @@ NIXL = "vllm:nixl_"
 FAILED_TRANSFERS = f"{NIXL}num_failed_transfers_total"
 EXPIRED = f"{NIXL}num_kv_expired_reqs_total"
 READ_AFTER_EXPIRY = f"{NIXL}num_notifications_after_expiry_total"
+# 0: what a replica of Ray Serve tells came through Ray's exporter, which remakes the sums of its
+# histograms from the middles of their buckets; they are left out. 1: from the replica itself.
+RAY_EXACT = "pdconsole_ray_metrics_exact"
 SIM_HANDSHAKES = "pdconsole_sim_handshakes_total"
 SIM_LATE = "pdconsole_sim_late_seconds"
 SIM_LATE_P99 = "pdconsole_sim_late_p99_seconds"
@@ -41,11 +44,18 @@ def sample_events(
 
     A prefill replica reads no KV itself; it gets a NIXL event only once KV expired on it unread.
     """
+    if is_inexact(values):
+        values = {key: v for key, v in values.items() if not name_of(key).endswith("_sum")}
     events: list[WorkerSampled | NixlSampled] = [_worker(run, process, node_t, values)]
     nixl = _nixl(run, process, node_t, values)
     if nixl is not None and (role != "prefill" or nixl.expired or nixl.bytes):
         events.append(nixl)
     return events
+
+
+def is_inexact(values: Mapping[str, float]) -> bool:
+    """Whether the sums of these histograms, where there are any, are estimates."""
+    return total(values, RAY_EXACT) == 0
 
 
 def _worker(run: str, process: str, node_t: float, values: Mapping[str, float]) -> WorkerSampled:
@@ -71,16 +81,18 @@ def _worker(run: str, process: str, node_t: float, values: Mapping[str, float]) 
 
 
 def _nixl(run: str, process: str, node_t: float, values: Mapping[str, float]) -> NixlSampled | None:
+    transfers = total(values, f"{NIXL}bytes_transferred_count")
     moved = total(values, f"{NIXL}bytes_transferred_sum")
-    if moved is None:
+    if moved is None and transfers is None:
         return None
     return NixlSampled(
         run=run,
         process=process,
         node_t=node_t,
+        source="ray" if moved is None else "metrics",
         bytes=moved,
-        transfers=total(values, f"{NIXL}bytes_transferred_count") or 0.0,
-        xfer_s=total(values, f"{NIXL}xfer_time_seconds_sum") or 0.0,
+        transfers=transfers or 0.0,
+        xfer_s=None if moved is None else total(values, f"{NIXL}xfer_time_seconds_sum") or 0.0,
         post_s=total(values, f"{NIXL}post_time_seconds_sum"),
         descriptors=total(values, f"{NIXL}num_descriptors_sum"),
         failed_transfers=total(values, FAILED_TRANSFERS),

@@ -71,7 +71,7 @@ class SessionOpened(Event, frozen=True, kw_only=True, tag="session.opened"):
     model: str
     simulated: bool
     command: str = ""  # what reproduces it
-    slot_kind: Literal["gpu", "gpu-share", "cpu"] = "gpu"  # what numbers "per GPU" are per
+    slot_kind: Literal["gpu", "gpu-share", "cpu"] = "gpu"
     runs: tuple[PlannedRun, ...]
 
 
@@ -216,7 +216,8 @@ class WorkerSampled(Event, frozen=True, kw_only=True, tag="worker.sample"):
 
 class NixlSampled(Event, frozen=True, kw_only=True, tag="nixl.sample"):
     """NIXL counters of a decode replica (the reader), cumulative. From the log of vLLM 0.11.0 there
-    are only `transfers`; a count that a version lacks is None."""
+    are only `transfers`, from Ray's exporter no sums (bytes, seconds, descriptors); a count that a
+    version lacks is None."""
 
     run: str
     process: str
@@ -230,7 +231,7 @@ class NixlSampled(Event, frozen=True, kw_only=True, tag="nixl.sample"):
     failed_notifications: float | None = None
     expired: float | None = None
     notifications_after_expiry: float | None = None
-    source: str = "metrics"  # metrics | log
+    source: str = "metrics"  # metrics | log | ray (its exporter)
 
 
 class PointState(Event, frozen=True, kw_only=True, tag="point.state"):
@@ -380,6 +381,9 @@ class PointResult(Event, frozen=True, kw_only=True, tag="point.result"):
     flags: tuple[str, ...] = ()  # "name: evidence"
     pairs: dict[str, int] = {}  # "P1>D2": requests; derived
     file: str = ""  # under bm_results/
+    # What the number per GPU is divided by, a shared GPU counted once; None in older recordings,
+    # which count its slots.
+    gpus: int | None = None
 
 
 AnyEvent: TypeAlias = (

@@ -183,8 +183,8 @@ def _requests(views: Iterable[ProcessView]) -> tuple[float | None, float | None]
     count = queued = ran = 0.0
     for view in views:
         first, last = view.window.first, view.window.last
-        if first is None or last is None:
-            continue
+        if first is None or last is None or None in (last.queue_s, last.prefill_s):
+            continue  # Ray's exporter counts requests, and has no sums of their times
         count += _grown(first.finished, last.finished)
         queued += _grown(first.queue_s, last.queue_s)
         ran += _grown(first.prefill_s, last.prefill_s)

@@ -12,6 +12,8 @@ import msgspec
 
 from pdconsole.measure.errors import MeasureError
 from pdconsole.measure.point import measure_point
+from pdconsole.measure.sampling import is_inexact
+from pdconsole.measure.scrape import scrape_all
 from pdconsole.model import events as ev
 from pdconsole.model.plan import ExperimentPlan, RunPlan
 from pdconsole.model.workload import Point
@@ -106,6 +108,7 @@ class LayoutRun:
             if not await self._started(plan):
                 return self._unwanted()
             await self._watch(plan)
+            await self._say_what_is_estimated(plan)
             self._state("ready")
             if not await self._validated(plan):
                 return self._unwanted()
@@ -186,6 +189,22 @@ class LayoutRun:
                     metrics_name(self._run.id, p.name, p.role): (p.metrics_url, METRICS_S)
                     for p in workers
                 },
+            )
+
+    async def _say_what_is_estimated(self, plan: DeploymentPlan) -> None:
+        if self._c.cluster.orchestrator != "ray":
+            return
+        scrape = await scrape_all(plan.workers, self._c.nodes, None)
+        names = [name for name, samples in scrape.workers.items() if is_inexact(samples)]
+        if names:
+            self._emit(
+                ev.Note(
+                    level="warning",
+                    subject=self._run.label,
+                    message=f"{' and '.join(names)} cannot be asked for metrics directly; Ray's "
+                    "exporter knows counts, not sums: bytes and times of KV transfers, and queue "
+                    "times, are left out",
+                )
             )
 
     async def _points(self, plan: DeploymentPlan) -> tuple[RunOutcome, str]:

@@ -66,3 +66,30 @@ def test_a_prefill_replica_reports_nixl_only_when_kv_expired():
 def test_what_is_not_exposed_is_unknown_not_zero():
     (worker,) = sample_events("1", "C1", "collocated", 0.0, {})
     assert worker == WorkerSampled(run="1", process="C1", node_t=0.0)
+
+
+BY_RAY = """\
+pdconsole_ray_metrics_exact 0
+vllm:num_requests_running{engine="0"} 3
+vllm:request_queue_time_seconds_sum{engine="0"} 1.5
+vllm:request_queue_time_seconds_count{engine="0"} 3
+vllm:nixl_bytes_transferred_sum{engine="0"} 327680
+vllm:nixl_bytes_transferred_count{engine="0"} 4
+vllm:nixl_xfer_time_seconds_sum{engine="0"} 0.5
+vllm:nixl_num_descriptors_sum{engine="0"} 45
+"""
+
+
+def test_sums_that_rays_exporter_estimates_are_told_by_nobody():
+    worker, nixl = sample_events("1", "D1", "decode", 7.5, parse(BY_RAY))
+    assert worker == WorkerSampled(run="1", process="D1", node_t=7.5, running=3, finished=3)
+    assert nixl == NixlSampled(run="1", process="D1", node_t=7.5, transfers=4, source="ray")
+
+
+def test_what_the_replica_tells_by_itself_under_ray_is_as_without_it():
+    own = parse(BY_RAY.replace("_exact 0", "_exact 1"))
+    worker, nixl = sample_events("1", "D1", "decode", 7.5, own)
+    assert isinstance(worker, WorkerSampled)
+    assert isinstance(nixl, NixlSampled)
+    assert worker.queue_s == 1.5
+    assert (nixl.bytes, nixl.xfer_s, nixl.source) == (327680, 0.5, "metrics")

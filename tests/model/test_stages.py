@@ -197,9 +197,10 @@ def test_in_the_warm_up_they_are_the_warm_ups() -> None:
     assert means.ms == {}  # one sample of each: nothing has grown yet
 
 
-def test_a_version_that_does_not_tell_leaves_stages_out() -> None:
+@pytest.mark.parametrize("counted", [{"finished": None}, {}])  # Ray's exporter has the count
+def test_a_version_that_does_not_tell_leaves_stages_out(counted: dict[str, None]) -> None:
     events = [
-        msgspec.structs.replace(e, queue_s=None, prefill_s=None, finished=None)
+        msgspec.structs.replace(e, queue_s=None, prefill_s=None, **counted)
         if isinstance(e, ev.WorkerSampled)
         else msgspec.structs.replace(e, post_s=None)
         if isinstance(e, ev.NixlSampled)
