@@ -64,6 +64,7 @@ class RayApp:
         self._serves = False
         self._status = "not deployed yet"
         self._serve_is_ours = False
+        self._replicas: Optional[Dict[str, str]] = None  # id -> deployment, once it serves
         self._told: Dict[str, str] = {}
 
     def run(self) -> None:
@@ -79,6 +80,7 @@ class RayApp:
             self._watch()
         finally:
             self._serves = False
+            self._status = "being taken away"
             self._remove()
 
     def _answer(self, request: Request) -> Answer:
@@ -178,12 +180,27 @@ class RayApp:
         self._serves = status == "RUNNING" and "HEALTHY" in proxies
         self._status = f"{status}, proxies {', '.join(sorted(proxies)) or 'none'}"
         if self._serves:
-            self._tell("ready", f"{self._name} serves after {elapsed_s:.0f} s")
-            self._startup_timeout_s = float("inf")
-        elif elapsed_s > self._startup_timeout_s:
+            self._miss_replicas(mine, elapsed_s)
+        elif self._replicas is None and elapsed_s > self._startup_timeout_s:
             raise AppError(
                 f"{self._name} is still {self._status} after {elapsed_s:.0f} s: {reason(mine)}"
             )
+
+    def _miss_replicas(self, mine: Json, elapsed_s: float) -> None:
+        """Serve replaces a replica that died, lets requests wait meanwhile and stays RUNNING: what
+        is measured then is another deployment."""
+        now = {
+            str(replica.get("replica_id")): str(name)
+            for name, found in (mine.get("deployments") or {}).items()
+            for replica in ray_dashboard.replicas(found)
+        }
+        if self._replicas is None:
+            say(f"{self._name} serves after {elapsed_s:.0f} s")
+            self._replicas = now
+        lost = sorted(set(self._replicas) - set(now))
+        if lost:
+            named = ", ".join(f"{self._replicas[replica]} {replica}" for replica in lost)
+            raise AppError(f"a replica of {self._name} died and Serve replaced it: {named}")
 
     def _tell_all(self, mine: Json) -> None:
         self._tell("app", f"{self._name}: {mine.get('status')}{_behind(mine.get('message'))}")

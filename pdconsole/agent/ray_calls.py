@@ -16,6 +16,7 @@ import json
 import os
 import pickle
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -55,6 +56,8 @@ def main(spec: Json) -> int:
     except CallError as error:
         tell({"fatal": str(error)})
         return 1
+    # Ray's own handler prints a stack.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     tell({"ready": True})
     for line in sys.stdin:
         asked = json.loads(line)

@@ -89,7 +89,13 @@ class RayReplica:
             raise ReplicaError(f"{self._deployment} could not be deployed: {why}")
         here = [r for r in ray_dashboard.replicas(found) if self._is_here(r)]
         wanted = int(self._spec["of"])
-        if len(here) < wanted:
+        if len(here) != wanted:
+            if (app or {}).get("status") == "RUNNING":
+                raise ReplicaError(
+                    f"{self._name}: Serve placed {self._deployment} otherwise than planned: "
+                    f"{len(here)} instead of {wanted} on {self._spec['node_ip']}, all of it on "
+                    + ", ".join(str(r.get("node_ip")) for r in ray_dashboard.replicas(found))
+                )
             self._tell(
                 f"waiting for {self._deployment}: {len(here)} of {wanted} replicas are on this "
                 f"node, the application is {(app or {}).get('status', 'not there yet')}"

@@ -199,6 +199,19 @@ def test_what_somebody_deletes_is_missed(ray: PaperRay, monkeypatch: pytest.Monk
     assert "pdconsole is gone from Ray Serve" in str(kept.ended())
 
 
+def test_a_replica_that_serve_replaced_is_missed_though_the_application_runs(
+    ray: PaperRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Kept(ray, monkeypatch)
+    until(lambda: ray.puts, "the config is put")
+    ray.deploys("RUNNING", replica("aa", 1))
+    until(lambda: kept.app._serves, "it serves")
+    ray.deploys("RUNNING", replica("bb", 1))
+    assert str(kept.ended()) == (
+        "a replica of pdconsole died and Serve replaced it: Decode:tiny aa"
+    )
+
+
 def test_a_dashboard_that_is_gone_ends_it_soon(
     ray: PaperRay, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -148,6 +148,17 @@ def test_doors_of_a_node_share_its_replicas_out(
         keeper.told.set()
 
 
+def test_another_placement_than_planned_is_told(
+    ray: PaperRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray.deploys("RUNNING", replica("aa", 0), replica("bb", 0))
+    keeper = Doorkeeper(ray, monkeypatch)
+    assert keeper.ended() == (
+        "D1: Serve placed Decode:tiny otherwise than planned: 0 instead of 1 on 10.0.0.2, "
+        "all of it on 10.0.0.1, 10.0.0.1"
+    )
+
+
 @pytest.mark.parametrize("after", ["replaced", "STOPPING", "app gone"])
 def test_a_replica_that_is_gone_ends_its_door(
     ray: PaperRay, monkeypatch: pytest.MonkeyPatch, after: str
