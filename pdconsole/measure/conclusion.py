@@ -16,6 +16,7 @@ from pdconsole.measure.prometheus import growth
 from pdconsole.measure.rows import request_rows
 from pdconsole.measure.scrape import Scrape
 from pdconsole.model.events import KvValidated
+from pdconsole.model.grid import SlotKind
 from pdconsole.model.measurement import DriverFacts, PointMeasurement
 from pdconsole.model.plan import RunPlan
 from pdconsole.model.quality import Limits, quality_flags
@@ -43,6 +44,7 @@ class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
     closed: Scrape | None
     router_cores: int | None
     still_busy: tuple[str, ...] | None
+    slot_kind: SlotKind = "gpu"
     validation: KvValidated | None = None
     complaint: str = ""  # of a replica, where requests failed
 
@@ -71,7 +73,7 @@ def conclude(
         attempt=c.attempt,
         window_s=summary.window_s,
         errors=sum(row.phase == "window" and bool(row.error) for row in rows),
-        gpus=c.target.gpus,
+        gpus=c.run.loaded_gpus(c.slot_kind),
         served=None
         if c.point.kind == "concurrency"
         else finished_within(rows, summary.t0_node, summary.t1_node),

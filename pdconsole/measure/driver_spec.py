@@ -22,7 +22,6 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
     urls: tuple[str, ...]
     workers: tuple[str, ...]  # the replicas that get the load
-    gpus: int  # of these replicas
     warm_pairs: bool = False
     by_prefix_cache: bool = False
     made_up_kv: bool = False
@@ -59,7 +58,6 @@ def target_of(
     return Target(
         urls=direct or (router_url,),
         workers=tuple(worker.name for worker in loaded),
-        gpus=sum(worker.tp for worker in loaded),
         warm_pairs=is_pd and workload.mode == "mixed",
         by_prefix_cache=workload.mode == "decode-only" and not made_up_kv,
         made_up_kv=workload.mode == "decode-only" and made_up_kv,

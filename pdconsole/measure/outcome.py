@@ -29,7 +29,7 @@ def point_result(
     served: Iterable[RequestRow] | None = None,
     flags: Iterable[str] = (),
 ) -> PointResult:
-    """The result of one point; `gpus` are those of the replicas it loaded.
+    """The result of one point; `gpus` are those it loaded, each counted once.
 
     `served` are the requests that make the rates; by default those that count.
 
@@ -53,6 +53,7 @@ def point_result(
         output_throughput=output_tokens * per_s,
         total_token_throughput=(input_tokens + output_tokens) * per_s,
         tokens_per_s_per_gpu=(input_tokens + output_tokens) * per_s / gpus,
+        gpus=gpus,
         ttft_ms=summary([row.ttft_ms for row in counted if row.ttft_ms is not None]),
         tpot_ms=summary(
             [r.tpot_ms for r in counted if r.tpot_ms is not None and r.output_tokens > 1]

@@ -8,7 +8,8 @@ import msgspec
 
 from pdconsole.model import events as ev
 from pdconsole.model.grid import SlotKind
-from pdconsole.model.placement import Placement
+from pdconsole.model.layout import Role
+from pdconsole.model.placement import Placement, gpus_of
 from pdconsole.model.regimes import Axis
 from pdconsole.model.workload import MeasurePolicy, Mode, Point, Workload
 
@@ -30,8 +31,23 @@ class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
     def label(self) -> str:
         return f"{self.placement.layout} {self.placement.strategy} {self.network}"
 
+    def gpus(self, kind: SlotKind) -> int:
+        """GPUs of the layout; one that replicas share is one."""
+        return gpus_of(self.placement.assignments, kind)
 
-def planned_run(run: RunPlan) -> ev.PlannedRun:
+    def loaded_gpus(self, kind: SlotKind) -> int:
+        """GPUs that the load goes to, the denominator of numbers per GPU: on a PD layout
+        prefill-only goes to P alone and decode-only to D alone."""
+        role = _LOADED_ALONE.get(self.workload.mode)
+        if role is None or not self.placement.layout.is_pd:
+            return self.gpus(kind)
+        return gpus_of(self.placement.of(role), kind)
+
+
+_LOADED_ALONE: dict[Mode, Role] = {"prefill-only": "prefill", "decode-only": "decode"}
+
+
+def planned_run(run: RunPlan, kind: SlotKind = "gpu") -> ev.PlannedRun:
     """The run as the recording announces it."""
     return ev.PlannedRun(
         run=run.id,
@@ -42,7 +58,7 @@ def planned_run(run: RunPlan) -> ev.PlannedRun:
         input_len=run.workload.input_len,
         output_len=run.workload.output_len,
         mode=run.workload.mode,
-        gpus=run.placement.layout.gpus,
+        gpus=run.gpus(kind),
         points=tuple(point.id for point in run.points),
         result_dir=run.result_dir,
     )

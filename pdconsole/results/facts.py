@@ -9,7 +9,7 @@ from pdconsole.model.grid import SlotKind
 from pdconsole.model.layout import Role
 from pdconsole.model.placement import gpus_of
 from pdconsole.model.plan import RunPlan
-from pdconsole.model.workload import MeasurePolicy, Mode
+from pdconsole.model.workload import MeasurePolicy
 
 
 class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,21 +36,11 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def gpus(self) -> int:
-        """GPUs of the layout; one that replicas share is one."""
-        return gpus_of(self.plan.placement.assignments, self.facts.slot_kind)
+        return self.plan.gpus(self.facts.slot_kind)
 
     @property
     def loaded_gpus(self) -> int:
-        """GPUs that the load went to, the denominator of numbers per GPU: on a PD layout
-        prefill-only goes to P alone and decode-only to D alone."""
-        role = _LOADED_ALONE.get(self.plan.workload.mode)
-        if role is None or not self.plan.placement.layout.is_pd:
-            return self.gpus
-        return self.gpus_of_role(role)
+        return self.plan.loaded_gpus(self.facts.slot_kind)
 
     def gpus_of_role(self, role: Role) -> int:
-        held = [each for each in self.plan.placement.assignments if each.role == role]
-        return gpus_of(held, self.facts.slot_kind)
-
-
-_LOADED_ALONE: dict[Mode, Role] = {"prefill-only": "prefill", "decode-only": "decode"}
+        return gpus_of(self.plan.placement.of(role), self.facts.slot_kind)

@@ -29,7 +29,7 @@ def changed_event(plan: ExperimentPlan, reason: str) -> ev.PlanChanged:
 
 
 def planned_runs(plan: ExperimentPlan) -> tuple[ev.PlannedRun, ...]:
-    return tuple(map(planned_run, plan.runs))
+    return tuple(planned_run(run, plan.slot_kind) for run in plan.runs)
 
 
 def is_recorded(plan: ExperimentPlan, state: State) -> bool:

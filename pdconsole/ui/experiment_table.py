@@ -132,7 +132,7 @@ def _layout_row(
         "ends": _ends(left, now, over=run.status in OVER, paused=state.status == "paused"),
         "flags": _flag_count(run.points),
         "where": Cell(
-            format_slots(placement.slots, most_nodes=4) if placement else f"{plan.gpus} GPUs",
+            format_slots(placement.slots, most_nodes=4) if placement else counted(plan.gpus, "GPU"),
             "muted",
         ),
     }
@@ -337,6 +337,6 @@ def state_of_plan(plan: ExperimentPlan) -> State:
     """As the state of a session will be before anything of it has begun."""
     runs = tuple(
         RunView(plan=planned, points=tuple(PointView(id=p) for p in planned.points))
-        for planned in map(planned_run, plan.runs)
+        for planned in (planned_run(run, plan.slot_kind) for run in plan.runs)
     )
     return State(runs=runs)

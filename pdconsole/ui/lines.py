@@ -68,8 +68,13 @@ def live_text(live: LiveLatency) -> str:
 
 
 def unit_of(state: State) -> str:
-    """What numbers are divided by: `slot` where a slot is not a GPU of its own."""
-    return "GPU" if state.opened is None or state.opened.slot_kind == "gpu" else "slot"
+    """What numbers are divided by: `slot` where it is CPU, and in older recordings of a shared GPU,
+    whose slots were counted."""
+    kind = "gpu" if state.opened is None else state.opened.slot_kind
+    if kind != "gpu-share":
+        return "slot" if kind == "cpu" else "GPU"
+    results = [point.result for run in state.runs for point in run.points if point.result]
+    return "slot" if any(result.gpus is None for result in results) else "GPU"
 
 
 def result_text(result: ev.PointResult, unit: str = "GPU") -> str:

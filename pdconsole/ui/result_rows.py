@@ -156,7 +156,7 @@ def _layout(row: PointRow) -> str:
 def about_point(entry: ResultEntry, axes: Axes, workspace: Path, most: int = 3) -> str:
     """The lines below the table, at most `most` besides the first and the file."""
     row = entry.row
-    slot = "GPU" if row.slot_kind == "gpu" else "slot"
+    slot = "slot" if row.slot_kind == "cpu" else "GPU"
     divisor = f"÷ {counted(row.gpus, slot)}" if row.gpus is not None else f"{slot}s unknown"
     facts = [
         f"{entry.layout} {row.point}, {row.workload}",

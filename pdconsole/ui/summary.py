@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 WIDTH = 120
 _SLOTS = {
-    "gpu-share": "the slots are shares of one GPU: more of them are no more hardware",
-    "cpu": "the slots are CPU and share the cores of their node",
+    ("gpu-share", "GPU"): "replicas share a GPU, which counts once",
+    ("gpu-share", "slot"): "the slots are shares of one GPU: more of them are no more hardware",
+    ("cpu", "slot"): "the slots are CPU and share the cores of their node",
 }
 
 
@@ -91,7 +92,7 @@ def summary_text(workspace: Path, state: State) -> str:
         )
         lines.append("")
         lines.append(f"tok/s are input and output tokens; the {unit}s are those that got the load")
-        if state.opened is not None and (note := _SLOTS.get(state.opened.slot_kind)):
+        if state.opened is not None and (note := _SLOTS.get((state.opened.slot_kind, unit))):
             lines.append(note)
     if answer := session_answer(workspace, state):
         lines += ["", answer.text(WIDTH), ""]

@@ -55,7 +55,7 @@ FIRST, SECOND = "http://10.0.0.1:8100", "http://10.0.0.1:8101"
 def test_whom_each_mode_loads(layout, mode, urls, gpus, warms):
     target, spec = spec_of(layout, mode)
     assert list(spec.urls) == urls
-    assert target.gpus == gpus
+    assert fake.run_plan(layout, mode).loaded_gpus("gpu") == gpus
     assert (spec.warm_pairs is not None) == warms
     assert spec.max_tokens == (1 if mode == "prefill-only" else 3)
     assert target.by_prefix_cache == (mode == "decode-only")

@@ -12,6 +12,7 @@ import pytest
 from pdconsole.measure.errors import MeasureError
 from pdconsole.measure.point import measure_point
 from pdconsole.model import events as ev
+from pdconsole.model.plan import planned_run
 from pdconsole.remote.errors import RemoteError
 from pdconsole.remote.feed import NewsFeed
 from pdconsole.remote.values import LinkChanged, ProcessInfo
@@ -85,6 +86,28 @@ async def test_a_point_becomes_events_rows_and_a_result():
     assert [(t.run, t.point, t.finished, t.ttft) for t in ticks] == [("1", "conc2", 2, ((341, 2),))]
     assert sum(isinstance(e, ev.RequestFinished) for e in bench.events) == 8
     assert bench.nodes["a"].stopped == [DRIVER]
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "gpus"),
+    [
+        ("gpu", "mixed", 3),
+        ("gpu", "decode-only", 2),
+        ("gpu-share", "mixed", 2),  # of both nodes
+        ("gpu-share", "decode-only", 1),
+        ("cpu", "mixed", 3),
+    ],
+)
+async def test_a_gpu_that_replicas_share_counts_once(
+    monkeypatch: pytest.MonkeyPatch, kind: str, mode: str, gpus: int
+):
+    nodes = [node.model_copy(update={"kind": kind}) for node in fake.CLUSTER.nodes]
+    monkeypatch.setattr(fake, "CLUSTER", fake.CLUSTER.model_copy(update={"nodes": nodes}))
+    result = (await Bench(mode=mode).measure()).result
+    assert result.gpus == gpus
+    assert result.tokens_per_s_per_gpu == result.total_token_throughput / gpus
+    planned = planned_run(fake.run_plan(on=("a", "b"), mode=mode), kind)
+    assert planned.gpus == (2 if kind == "gpu-share" else 3)
 
 
 async def test_the_driver_is_told_whom_to_load_and_warm():

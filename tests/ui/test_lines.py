@@ -34,8 +34,8 @@ def lines_of(*events: ev.Event) -> list[str]:
     return made
 
 
-def test_what_a_point_has_none_of_is_a_dash() -> None:
-    prefill_only = ev.PointResult(
+def a_result(gpus: int | None = None) -> ev.PointResult:
+    return ev.PointResult(
         **dict.fromkeys(
             (
                 *("request_throughput", "input_throughput", "output_throughput"),
@@ -52,8 +52,12 @@ def test_what_a_point_has_none_of_is_a_dash() -> None:
         tpot_ms={},
         itl_ms={},
         e2el_ms={},
+        gpus=gpus,
     )
-    assert result_text(prefill_only).endswith("TTFT p50 637 p99 667 ms, TPOT p50 - ms")
+
+
+def test_what_a_point_has_none_of_is_a_dash() -> None:
+    assert result_text(a_result()).endswith("TTFT p50 637 p99 667 ms, TPOT p50 - ms")
 
 
 def test_a_failed_worker_shows_its_last_lines() -> None:
@@ -99,10 +103,27 @@ def test_only_checks_that_matter_are_lines() -> None:
     ]
 
 
-@pytest.mark.parametrize(("kind", "unit"), [("gpu", "GPU"), ("gpu-share", "slot"), ("cpu", "slot")])
-def test_numbers_are_per_gpu_only_where_a_slot_is_one(kind: str, unit: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "gpus", "unit"),
+    [
+        ("gpu", 2, "GPU"),
+        ("gpu", None, "GPU"),
+        ("gpu-share", 1, "GPU"),
+        ("gpu-share", None, "slot"),  # as older recordings have it
+        ("cpu", 2, "slot"),
+    ],
+)
+def test_numbers_are_per_gpu_and_one_that_is_shared_counts_once(
+    kind: str, gpus: int | None, unit: str
+) -> None:
+    run = ev.PlannedRun(
+        run="1", layout="2xtp1", strategy="pack", network="shm", workload="w", input_len=64,
+        output_len=8, mode="mixed", gpus=1, points=("conc4",), result_dir="r",
+    )  # fmt: skip
     opened = ev.SessionOpened(
-        session="s", experiment="e", cluster="c", model="m", simulated=False, runs=(),
+        session="s", experiment="e", cluster="c", model="m", simulated=False, runs=(run,),
         slot_kind=kind,
     )  # fmt: skip
-    assert unit_of(reduce(State(), opened)) == unit
+    started = reduce(State(), opened)
+    assert unit_of(started) == ("slot" if kind == "cpu" else "GPU")
+    assert unit_of(reduce(started, a_result(gpus))) == unit
