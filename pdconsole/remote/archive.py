@@ -20,6 +20,14 @@ from pdconsole.agent.__main__ import main
 
 sys.exit(main(sys.argv[1:]))
 """
+# On PYTHONPATH the archive is a distribution too, for vLLM to find a plugin in. Of a name of its
+# own: one that is installed as `pdconsole` would be hidden.
+DISTRIBUTION = f"pdconsole_agent-{__version__}.dist-info"
+METADATA = f"Metadata-Version: 2.1\nName: pdconsole-agent\nVersion: {__version__}\n"
+ENTRY_POINTS = """\
+[vllm.stat_logger_plugins]
+pdconsole = pdconsole.agent.ray_stat_logger:StatLogger
+"""
 
 
 class Archive(msgspec.Struct, frozen=True):
@@ -34,6 +42,9 @@ def agent_archive() -> Archive:
     sources = dict(_sources(resources.files("pdconsole.agent"), "pdconsole/agent"))
     sources["pdconsole/__init__.py"] = f'__version__ = "{__version__}"\n'.encode()
     sources["__main__.py"] = MAIN.encode()
+    sources[f"{DISTRIBUTION}/METADATA"] = METADATA.encode()
+    sources[f"{DISTRIBUTION}/entry_points.txt"] = ENTRY_POINTS.encode()
+    sources[f"{DISTRIBUTION}/top_level.txt"] = b"pdconsole\n"
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(sources):

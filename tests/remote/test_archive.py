@@ -8,6 +8,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+from pdconsole import __version__
 from pdconsole.remote import bootstrap
 from pdconsole.remote.archive import agent_archive
 
@@ -22,7 +23,15 @@ def test_the_same_bytes_every_time() -> None:
 def test_it_holds_the_agent_alone(tmp_path: Path) -> None:
     names = zipfile.ZipFile(io.BytesIO(agent_archive().data)).namelist()
     outside = [n for n in names if not n.startswith("pdconsole/agent/")]
-    assert sorted(outside) == ["__main__.py", "pdconsole/__init__.py"]
+    # A distribution too: where it is on PYTHONPATH, vLLM finds a plugin in it.
+    info = f"pdconsole_agent-{__version__}.dist-info"
+    assert sorted(outside) == [
+        "__main__.py",
+        "pdconsole/__init__.py",
+        f"{info}/METADATA",
+        f"{info}/entry_points.txt",
+        f"{info}/top_level.txt",
+    ]
     path = tmp_path / "agent.pyz"
     path.write_bytes(agent_archive().data)
     # Every module imports with the standard library alone.
