@@ -15,6 +15,9 @@ import tempfile
 import time
 from urllib.parse import urlsplit
 
+from pdconsole.agent import paths, sweep
+from pdconsole.agent.protocol import AgentError
+
 TIMEOUT_S = 10.0
 FRESH_S = 0.3
 
@@ -28,7 +31,10 @@ def fetch(url: str) -> str:
     name = hashlib.sha256(url.encode()).hexdigest()[:16]
     path = os.path.join(_folder(), f"exporter-{name}")
     asked = time.monotonic()
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise ExporterError(f"cannot write {path}: {error.strerror}") from None
     with open(fd, "r+", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         head = file.readline().strip()
@@ -43,13 +49,17 @@ def fetch(url: str) -> str:
 
 
 def _folder() -> str:
-    """Ours alone, and of this boot: the times in it are monotonic."""
-    folder = os.path.join(tempfile.gettempdir(), f"pdconsole-ray-{os.getuid()}")
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    found = os.stat(folder)
-    if found.st_uid != os.getuid() or found.st_mode & 0o022:
-        raise ExporterError(f"{folder} is not a directory that only this user can write")
-    return folder
+    """The session's directory on this node; without a session, as by hand, one of this user."""
+    work_dir = os.environ.get(sweep.WORK_DIR, "")
+    session = os.environ.get(sweep.SESSION, "")
+    if work_dir and session:
+        return paths.session_dir(work_dir, session)
+    try:
+        return paths.private_dir(
+            os.path.join(tempfile.gettempdir(), f"pdconsole-ray-{os.getuid()}")
+        )
+    except AgentError as error:
+        raise ExporterError(str(error)) from None
 
 
 def _ask(url: str) -> str:

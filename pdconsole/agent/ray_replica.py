@@ -13,14 +13,15 @@ import json
 import signal
 import threading
 import time
-from typing import Any, List, Optional
+from typing import Any, Callable, List, Optional
 
-from pdconsole.agent import ray_dashboard, ray_metrics, sweep
+from pdconsole.agent import ray_dashboard, ray_exact_metrics, ray_exporter, ray_metrics, sweep
 from pdconsole.agent.ray_app import Patience, say
 from pdconsole.agent.ray_calls import CallError, Calls
 from pdconsole.agent.ray_dashboard import Dashboard, DashboardError, Json
 from pdconsole.agent.ray_door import Answer, Door, DoorError, Request, as_json, text, trouble
-from pdconsole.agent.ray_exporter import ExporterError, fetch
+from pdconsole.agent.ray_exact_metrics import ExactError
+from pdconsole.agent.ray_exporter import ExporterError
 
 # Between a replica's end and what its log says of it.
 LAST_WORDS_S = 2.0
@@ -59,7 +60,7 @@ class RayReplica:
         self._process: Optional[sweep.Process] = None
         self._calls: Optional[Calls] = None
         # Where metrics come from is settled once: counters of another source would jump.
-        self._is_exact: Optional[bool] = None
+        self._source: Optional[Callable[[], str]] = None
         self._told = ""
 
     def run(self) -> None:
@@ -133,21 +134,29 @@ class RayReplica:
                     "actor_name": mine[0]["actor_name"],
                 }
             )
-        if state == "RUNNING" and self._is_exact is None:
+        if state == "RUNNING" and self._source is None:
             self._settle_metrics()
         self._state = state
         self._tell(f"{self._name} is {state}")
 
     def _settle_metrics(self) -> None:
+        """vLLM's own, by pdconsole's plugin in the replica or called in through Ray; else Ray's."""
         assert self._calls is not None
-        try:
-            self._calls.metrics()
-        except CallError as error:
-            self._is_exact = False
-            say(f"metrics come from Ray's exporter, without sums: vLLM cannot be asked ({error})")
-        else:
-            self._is_exact = True
-            say("metrics come from the replica's own vLLM")
+        reasons = []
+        for source, words in (
+            (self._plugins_metrics, "come from the replica's own vLLM"),
+            (self._calls.metrics, "come from the replica's own vLLM, called through Ray"),
+        ):
+            try:
+                source()
+            except (CallError, ExactError) as error:
+                reasons.append(str(error))
+                continue
+            self._source = source
+            say(f"metrics {words}")
+            return
+        self._source = self._exported_metrics
+        say(f"metrics come from Ray's exporter, without sums: {'; '.join(reasons)}")
 
     def _lose(self, how: str, found: Optional[Json]) -> None:
         self._state = ""
@@ -199,19 +208,21 @@ class RayReplica:
     def _metrics(self) -> Answer:
         if not self._runs:
             return text(503, "the replica does not run")
+        source = self._source
+        assert source is not None, "settled before it runs"
         try:
-            body = self._exact_metrics() if self._is_exact else self._exported_metrics()
-        except (CallError, ExporterError) as error:
+            body = source()
+        except (CallError, ExactError, ExporterError) as error:
             return text(503, str(error))
-        body = f"{ray_metrics.EXACT} {int(bool(self._is_exact))}\n{body}"
+        is_exact = source != self._exported_metrics
+        body = f"{ray_metrics.EXACT} {int(is_exact)}\n{body}"
         return Answer(200, body.encode(), "text/plain; version=0.0.4; charset=utf-8")
 
-    def _exact_metrics(self) -> str:
-        assert self._calls is not None
-        return self._calls.metrics()
+    def _plugins_metrics(self) -> str:
+        return ray_exact_metrics.fetch(self._replica_id)
 
     def _exported_metrics(self) -> str:
-        exported = fetch(self._spec["metrics_url"])
+        exported = ray_exporter.fetch(self._spec["metrics_url"])
         return ray_metrics.vllm_text(exported, self._replica_id, self._spec["model"])
 
     def _complete(self, request: Request) -> Answer:

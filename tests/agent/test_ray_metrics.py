@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from paper_ray import paper_ray
 
-from pdconsole.agent import prometheus, ray_exporter
+from pdconsole.agent import paths, prometheus, ray_exporter
 from pdconsole.agent.ray_exporter import ExporterError
 from pdconsole.agent.ray_metrics import vllm_text
 
@@ -86,7 +86,9 @@ def test_a_replica_that_is_not_exported_yet_counts_nothing() -> None:
 
 
 def test_doors_of_a_node_share_one_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_exporter.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setenv("PDCONSOLE_WORK_DIR", str(tmp_path))
+    monkeypatch.setenv("PDCONSOLE_SESSION", "s")
+    Path(paths.session_dir(str(tmp_path), "s")).mkdir(parents=True)
     with paper_ray() as ray:
         ray.exported = "a 1\n" * 1000
         found: list[str] = []

@@ -16,10 +16,11 @@ import pytest
 from agent_node import until
 from paper_ray import COLOURED, NODES, PaperRay, paper_ray, replica
 
-from pdconsole.agent import ray_app, ray_calls, ray_replica
+from pdconsole.agent import ray_app, ray_calls, ray_exact_metrics, ray_replica
 from pdconsole.agent.ray_calls import CallError
 from pdconsole.agent.ray_dashboard import DashboardError
 from pdconsole.agent.ray_door import Request
+from pdconsole.agent.ray_exact_metrics import ExactError
 from pdconsole.agent.ray_replica import RayReplica, ReplicaError
 
 EXACT = 'vllm:num_requests_running{engine="0"} 1.0\n'
@@ -48,12 +49,17 @@ class PaperCalls:
     def close(self) -> None: ...
 
 
+def no_plugin(_: str) -> str:
+    raise ExactError("no plugin")
+
+
 @pytest.fixture
 def ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[PaperRay]:
     monkeypatch.setattr(ray_replica, "Calls", PaperCalls)
     monkeypatch.setattr(ray_replica, "LAST_WORDS_S", 0.2)
     monkeypatch.setattr(PaperCalls, "trouble", "")
     monkeypatch.setattr(PaperCalls, "asked", [])
+    monkeypatch.setattr(ray_exact_metrics, "fetch", no_plugin)
     with paper_ray() as ray:
         ray.runs_serve()
         yield ray
@@ -233,7 +239,20 @@ def test_a_head_that_is_gone_ends_the_door(ray: PaperRay, monkeypatch: pytest.Mo
     assert keeper.ended().endswith("does not answer: nothing listens there")
 
 
-def test_metrics_are_vllms_own_where_it_can_be_asked(
+def test_metrics_are_those_of_the_plugin_where_the_replica_has_it(
+    ray: PaperRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_exact_metrics, "fetch", lambda replica_id: f"of {replica_id}\n")
+    monkeypatch.setattr(PaperCalls, "trouble", "not asked")
+    ray.deploys("RUNNING", replica("aa", 1))
+    keeper = Doorkeeper(ray, monkeypatch)
+    keeper.runs()
+    assert keeper.get("/metrics") == (200, "pdconsole_ray_metrics_exact 1\nof aa\n")
+    assert "metrics come from the replica's own vLLM" in keeper.lines
+    keeper.told.set()
+
+
+def test_metrics_are_vllms_own_where_it_can_be_called(
     ray: PaperRay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ray.deploys("RUNNING", replica("aa", 1))
@@ -253,8 +272,8 @@ def test_metrics_are_the_exporters_where_it_cannot(
     ray.deploys("RUNNING", replica("aa", 1))
     keeper = Doorkeeper(ray, monkeypatch)
     keeper.runs()
-    said = "metrics come from Ray's exporter, without sums: vLLM cannot be asked"
-    assert any(line.startswith(said) for line in keeper.lines)
+    said = "metrics come from Ray's exporter, without sums: no plugin; no logger_manager"
+    assert said in keeper.lines
     status, text = keeper.get("/metrics")
     assert status == 200
     assert text.startswith("pdconsole_ray_metrics_exact 0\n")
