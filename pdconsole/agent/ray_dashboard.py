@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -15,7 +16,6 @@ VERSION = "/api/version"
 TIMEOUT_S = 15.0
 # A PUT starts Serve where it does not run yet, and imports the application.
 PUT_TIMEOUT_S = 180.0
-SHOWN = 2000
 
 Json = Dict[str, Any]
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -65,7 +65,7 @@ class Dashboard:
             # It may be long until an actor writes.
             response = connection.getresponse()
             if response.status != 200:
-                raise DashboardError(_refusal(response.status, response.read(SHOWN)))
+                raise DashboardError(_refusal(response.status, response.read()))
             while True:
                 data = response.read1(65536)
                 if not data:
@@ -132,13 +132,15 @@ def _authorization() -> Dict[str, str]:
 
 
 def _refusal(status: int, body: bytes) -> str:
-    text = body[:SHOWN].decode("utf-8", "replace").strip()
     if status in (401, 403):
         return (
             f"Ray's dashboard asks for its token (HTTP {status}); "
             "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN in the profile's environment"
         )
-    return f"Ray's dashboard answered HTTP {status}: {text}"
+    text = body.decode("utf-8", "replace")
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        text = str(json.loads(text)["msg"])  # what went wrong in the dashboard: a traceback
+    return f"Ray's dashboard answered HTTP {status}: {last_line(text) or 'nothing'}"
 
 
 # -- Serve's state

@@ -129,6 +129,10 @@ def test_a_config_that_serve_refuses_is_told(
     ray.put_answer = (400, "ValidationError(num_replicas)")
     kept = Kept(ray, monkeypatch)
     assert str(kept.ended()).endswith("HTTP 400: ValidationError(num_replicas)")
+    trace = "Traceback:\n  File x\nRuntimeError: the port is taken\n"
+    ray.put_answer = (500, json.dumps({"result": False, "msg": trace}))
+    kept = Kept(ray, monkeypatch)
+    assert str(kept.ended()).endswith("HTTP 500: RuntimeError: the port is taken")
 
 
 def test_others_applications_are_named_and_not_touched(
