@@ -32,4 +32,4 @@ def test_intervals_of_a_sample_are_those_of_its_requests(path: Path) -> None:
 
 
 def test_there_are_samples() -> None:
-    assert len(POINTS) == 13
+    assert len(POINTS) == 17
