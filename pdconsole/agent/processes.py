@@ -124,6 +124,7 @@ class Processes:
 
     def _replace(self, text: str, directory: str) -> str:
         text = text.replace("@agent@", self._archive).replace("@dir@", directory)
+        text = text.replace("@home@", os.path.expanduser("~"))
         return text.replace("@python@", sys.executable)
 
     def _keeper_spec(self, request: Message, directory: str, slots: List[int]) -> Message:

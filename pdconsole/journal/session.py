@@ -104,6 +104,10 @@ class SessionDir:
     def keyframes_path(self) -> Path:
         return self.path / "keyframes.bin"
 
+    def serve_config_path(self, run: str) -> Path:
+        """What Ray Serve was given for a run: `serve deploy` takes it by hand."""
+        return self.path / "serve" / f"{run}.yaml"
+
     def log_path(self, node: str, process: str, run: str = "") -> Path:
         """`logs/<node>/<run>-<process>.log`: `P1` of one run is not the `P1` of the next."""
         name = f"{run}-{process}.log" if run else f"{process}.log"

@@ -31,8 +31,8 @@ class SshTarget(msgspec.Struct, frozen=True, kw_only=True):
 
 class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What to start. In argv, env values and files these are replaced: `@agent@` (the zipapp's
-    path), `@dir@` (the process's own directory, also its working directory), `@python@`. A word of
-    argv that begins with ~/ is a path under the node's home.
+    path), `@dir@` (the process's own directory, also its working directory), `@home@`,
+    `@python@`. A word of argv that begins with ~/ is a path under the node's home.
 
     stdout and stderr go to `@dir@/log`; with `records`, stdout goes to `@dir@/records`.
     """

@@ -35,7 +35,7 @@ from pdconsole.runner.nodes import SessionNodes, nodes_of
 from pdconsole.runner.one_deployment import Say, to_the_end, undone
 from pdconsole.runner.planning import grid_of
 from pdconsole.runner.user_errors import UserError, refusal
-from pdconsole.serving.planning import check_reach
+from pdconsole.serving.run_rules import check_reach
 
 TOKENS = 5000  # of a prompt whose KV is moved, if the model takes so many
 

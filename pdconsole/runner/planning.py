@@ -22,7 +22,7 @@ from pdconsole.profiles.schema import (
 )
 from pdconsole.runner.ad_hoc import PlanError, ad_hoc_experiment, placed_run
 from pdconsole.runner.network_bench import refuse_untestable, result_dir
-from pdconsole.serving.planning import check_reach
+from pdconsole.serving.run_rules import check_reach
 
 
 @dataclasses.dataclass(frozen=True)

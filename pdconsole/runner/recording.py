@@ -59,6 +59,20 @@ class Recording:
         """How many bytes of a process's log are here already."""
         return self._log(node, token).next_offset
 
+    def keep_serve_config(self, run: str, text: str) -> str:
+        """Written beside the recording; its path within the session."""
+        path = self._directory.serve_config_path(run)
+
+        def write() -> None:
+            try:
+                path.parent.mkdir(exist_ok=True)
+                path.write_text(text, "utf-8")
+            except OSError as e:
+                raise JournalError(f"cannot write {path}: {e.strerror}") from e
+
+        self._guarded(write)
+        return str(path.relative_to(self._directory.path))
+
     def _append_log(self, chunk: LogChunk) -> None:
         log = self._log(chunk.node, chunk.token)
         have = log.append(chunk.offset, chunk.data)

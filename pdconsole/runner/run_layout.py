@@ -30,6 +30,7 @@ from pdconsole.serving import deployment
 from pdconsole.serving.errors import ServingError
 from pdconsole.serving.plan import DeploymentPlan
 from pdconsole.serving.planning import plan_deployment
+from pdconsole.serving.ray_nodes import HEAD
 
 METRICS_S = 1.0
 
@@ -104,6 +105,10 @@ class LayoutRun:
     async def _deployed(self, plan: DeploymentPlan) -> tuple[RunOutcome, str]:
         for note in plan.notes:
             self._emit(ev.Note(level="info", subject=self._run.label, message=note))
+        if plan.serve_config:
+            where = self._c.recording.keep_serve_config(self._run.id, plan.serve_config)
+            told = f"what Ray Serve is given is in {where} of the session"
+            self._emit(ev.Note(level="info", subject=self._run.label, message=told))
         try:
             if not await self._started(plan):
                 return self._unwanted()
@@ -313,5 +318,8 @@ def run_facts(c: RunContext, run: RunPlan) -> RunFacts:
 
 def process_tokens(session: str, run: RunPlan) -> tuple[str, ...]:
     """The tokens of the processes that a deployment of this run consists of."""
-    names = (*(a.replica for a in run.placement.assignments), "router")
+    replicas = (a.replica for a in run.placement.assignments)
+    # What runs for Ray, where it is started; tokens that are not there name nothing.
+    ray = (HEAD, *(f"ray-{node}" for node in run.placement.nodes))
+    names = (*replicas, "router", *ray)
     return tuple(f"{session}/{run.id}/{name}" for name in names)

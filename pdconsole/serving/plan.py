@@ -69,6 +69,7 @@ class DeploymentPlan(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
     # decode-only: the replicas that decode make up the KV of their prompts (DecodeBenchConnector)
     decodes_made_up_kv: bool = False
+    serve_config: str = ""  # Ray Serve's config file, usable by hand
 
     @property
     def workers(self) -> tuple[PlannedProcess, ...]:

@@ -237,7 +237,8 @@ def process_state(
         status=status,
         role=process.role,
         tp=process.tp,
-        slots=process.slots,
+        # What Ray holds on a node is shown as what its replicas have.
+        slots=() if process.role == "ray" else process.slots,
         url=process.url,
         message=message,
         last_log=last_log,

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from pdconsole.ui.app import ConsoleApp
 
 COLUMNS = (Column("name", "", 6), Column("where", "", 12, flex=1))
-ROLES = {"prefill": "prefill", "decode": "decode", "collocated": "collocated", "router": "router"}
+ROLES = {
+    **{"prefill": "prefill", "decode": "decode", "collocated": "collocated"},
+    **{"router": "router", "ray": "router"},
+}
 
 
 class LaunchPlanScreen(Modal[None]):

@@ -24,7 +24,7 @@ COLUMNS = (
     Column("failures", "KV fail", 7, "right", priority=5),
     Column("said", "last error", 10, flex=1, priority=7),
 )
-_ROLE_ORDER = {"prefill": 0, "decode": 1, "collocated": 2, "router": 3, "driver": 4}
+_ROLE_ORDER = {"prefill": 0, "decode": 1, "collocated": 2, "router": 3, "ray": 4, "driver": 5}
 _STATUS_ROLES: dict[str, str] = {
     "ready": "ok",
     "starting": "accent",
@@ -63,7 +63,9 @@ def stale_s(view: ProcessView, state: State, t: float) -> float | None:
 
 def _row(view: ProcessView, state: State, t: float) -> Row:
     said = view.state
-    role = said.role if said.role in ("prefill", "decode", "collocated", "router") else "text"
+    role = "router" if said.role == "ray" else said.role
+    if role not in ("prefill", "decode", "collocated", "router"):
+        role = "text"
     old = stale_s(view, state, t)
     faint = old is not None or said.status in ("stopped", "failed")
     shown = "muted" if faint else "text"

@@ -1,0 +1,178 @@
+"""Ray on the nodes of a run: the command line of each, started for this run and ended with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
+
+from pdconsole.profiles.schema import ClusterProfile, NodeProfile
+from pdconsole.serving.errors import ServingError
+from pdconsole.serving.plan import PlannedProcess
+from pdconsole.serving.ray_ports import ray_ports
+from pdconsole.serving.run_rules import url_of
+from pdconsole.serving.worker_command import device_env
+
+HEAD = "ray-head"
+# Beside what its slots need: Serve's proxy, controller and ingress are lightweight.
+SPARE_CPUS = 4
+# <temp dir>/session_<date>_<time>_<micros>_<pid>/sockets/plasma_store must fit 107 bytes.
+LONGEST_TEMP_DIR = 42
+
+# $1: Ray's directory, or nothing for one of its own. $2: the agent, of which replicas take what
+# tells their metrics as they are. The rest: the command line of Ray.
+#
+# A directory of its own is removed at the end; what Ray said of a failure is printed before.
+IN_A_DIRECTORY = """\
+unset RAY_ADDRESS RAY_NAMESPACE
+dir=$1 own='' told=''
+export PYTHONPATH="$2${PYTHONPATH:+:$PYTHONPATH}"
+shift 2
+if [ -z "$dir" ]; then
+    dir=$(mktemp -d /tmp/pdconsole-ray.XXXXXX) || exit 1
+    own=$dir
+fi
+trap 'told=1' HUP INT TERM
+"$@" --temp-dir "$dir" &
+ray=$!
+while wait $ray; code=$?; kill -0 $ray 2>/dev/null; do :; done
+if [ -z "$told" ]; then
+    tail -n 15 "$dir"/session_latest/logs/gcs_server.err "$dir"/session_latest/logs/raylet.err
+fi 2>/dev/null
+[ -z "$own" ] || rm -rf "$own" || { sleep 1; rm -rf "$own"; }
+exit $code
+"""
+
+BASE_ENV = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Ten seconds by default, too coarse for what is sampled once a second.
+    "RAY_metrics_report_interval_ms": "1000",
+    # Nodes end soon when their head is gone; a minute by default.
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
+    # Whoever ends Ray has ended what it served.
+    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+}
+
+
+def process_name(node: str, cluster: ClusterProfile) -> str:
+    return HEAD if node == cluster.driver_node else f"ray-{node}"
+
+
+def ray_process(
+    node: NodeProfile,
+    slots: Sequence[int],
+    resources: Mapping[str, int],
+    cluster: ClusterProfile,
+    *,
+    alone: bool,
+) -> PlannedProcess:
+    """Ray on one node, with exactly these slots of it. `alone`: no other node takes part."""
+    name = process_name(node.name, cluster)
+    ports = ray_ports(cluster, node)
+    head = next(n for n in cluster.nodes if n.name == cluster.driver_node)
+    is_head = node.name == head.name
+    health = f"{url_of(node.dial_address, ports.dashboard_agent_listen)}/api/local_raylet_healthz"
+    if is_head:
+        health = f"{dashboard_url(cluster, alone=alone)}/api/version"
+    return PlannedProcess(
+        name=name,
+        role="ray",
+        node=node.name,
+        slots=tuple(sorted(slots)),
+        argv=(
+            *("sh", "-c", IN_A_DIRECTORY, "sh", _temp_dir(node, cluster), "@agent@"),
+            *cluster.ray.command,
+            *("start", "--block", "--disable-usage-stats"),
+            *(_head_flags(head, cluster, alone) if is_head else _join_flags(head, cluster)),
+            *("--node-ip-address", _address(node, cluster)),
+            *("--node-name", node.name),
+            *("--node-manager-port", str(ports.node_manager)),
+            *("--object-manager-port", str(ports.object_manager)),
+            *("--dashboard-agent-listen-port", str(ports.dashboard_agent_listen)),
+            *("--dashboard-agent-grpc-port", str(ports.dashboard_agent_grpc)),
+            *("--runtime-env-agent-port", str(ports.runtime_env_agent)),
+            *("--metrics-export-port", str(ports.metrics_export)),
+            *("--min-worker-port", str(ports.min_worker)),
+            *("--max-worker-port", str(ports.max_worker)),
+            *("--num-cpus", str(len(slots) + SPARE_CPUS)),
+            *("--num-gpus", "0" if node.kind == "cpu" else str(len(slots))),
+            *("--object-store-memory", str(cluster.ray.object_store_mib << 20)),
+            *("--resources", json.dumps(resources, separators=(",", ":"))),
+        ),
+        env={
+            **BASE_ENV,
+            **cluster.env,
+            # On the head only, but a node that listens on both must not meet them either.
+            "AUTOSCALER_METRIC_PORT": str(ports.autoscaler_metrics),
+            "DASHBOARD_METRIC_PORT": str(ports.dashboard_metrics),
+            **device_env(node, sorted(slots)),
+        },
+        url=dashboard_url(cluster, alone=alone)
+        if is_head
+        else url_of(node.dial_address, ports.dashboard_agent_listen),
+        health_url=health,
+        metrics_url=f"{url_of(node.dial_address, ports.metrics_export)}/metrics",
+        stage=0 if is_head else 1,
+    )
+
+
+def dashboard_url(cluster: ClusterProfile, *, alone: bool) -> str:
+    """`alone`: nobody on another node needs it, so it stays on the head's loopback."""
+    if not cluster.ray.start:
+        return cluster.ray.dashboard.rstrip("/")
+    head = next(n for n in cluster.nodes if n.name == cluster.driver_node)
+    return url_of("127.0.0.1" if alone else head.dial_address, cluster.ray.ports.dashboard)
+
+
+def gcs_address(cluster: ClusterProfile) -> str:
+    if not cluster.ray.start:
+        return cluster.ray.address
+    head = next(n for n in cluster.nodes if n.name == cluster.driver_node)
+    return url_of(head.dial_address, cluster.ray.ports.gcs).removeprefix("http://")
+
+
+def check_address(node: NodeProfile, cluster: ClusterProfile) -> None:
+    """Ray knows nodes by IP addresses, and takes 127.0.0.1 for any of the machine's own."""
+    try:
+        found = ip_address(node.dial_address)
+    except ValueError:
+        found = None
+    if found is not None and str(found) not in ("127.0.0.1", "::1"):
+        return
+    raise ServingError(
+        f"Ray names its nodes by IP addresses that the others reach, and {node.name} is "
+        f"{node.dial_address}; set `address` of this node in cluster {cluster.name}"
+        + (", on one machine alone 127.0.0.2 will do" if found else "")
+    )
+
+
+def _address(node: NodeProfile, cluster: ClusterProfile) -> str:
+    check_address(node, cluster)
+    return node.dial_address
+
+
+def _temp_dir(node: NodeProfile, cluster: ClusterProfile) -> str:
+    if not cluster.ray.temp_dir:
+        return ""
+    found = f"{cluster.ray.temp_dir.rstrip('/')}/{node.name}"
+    if len(found.encode()) > LONGEST_TEMP_DIR:
+        raise ServingError(
+            f"{found} is too long for the sockets of Ray, {LONGEST_TEMP_DIR} characters at most; "
+            f"shorten ray.temp_dir of cluster {cluster.name}, or leave it out"
+        )
+    return found
+
+
+def _head_flags(head: NodeProfile, cluster: ClusterProfile, alone: bool) -> tuple[str, ...]:
+    ports = ray_ports(cluster, head)
+    return (
+        "--head",
+        *("--port", str(ports.gcs)),
+        *("--dashboard-host", "127.0.0.1" if alone else head.dial_address),
+        *("--dashboard-port", str(ports.dashboard)),
+        *("--ray-client-server-port", str(ports.client_server)),
+    )
+
+
+def _join_flags(head: NodeProfile, cluster: ClusterProfile) -> tuple[str, ...]:
+    return ("--address", gcs_address(cluster))
