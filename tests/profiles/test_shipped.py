@@ -24,7 +24,9 @@ def slugs(experiment: ExperimentProfile, *, optional: bool = False) -> list[str]
 
 def test_no_shipped_profile_has_a_problem(shipped: Profiles) -> None:
     assert shipped.check() == []
-    assert shipped.names("cluster") == ["embedded", "local-cpu", "p5-2node"]
+    assert shipped.names("cluster") == [
+        *("embedded", "local-cpu", "local-ray", "p5-2node", "p5-2node-ray"),
+    ]
     assert shipped.names("network") == ["cuda-ipc", "libfabric", "shm", "srd", "tcp"]
 
 
