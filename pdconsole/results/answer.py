@@ -12,9 +12,10 @@ import msgspec
 from pdconsole.model.events import NetBenchResult
 from pdconsole.model.latency_axis import parse_latency
 from pdconsole.model.plan import AnswerTable, ExperimentPlan
+from pdconsole.model.statistics import mean
 from pdconsole.results.axes import Axes, ThroughputAxis
 from pdconsole.results.directory import session_directories
-from pdconsole.results.panel import Panel, label_of, panels
+from pdconsole.results.panel import Panel, label_of, panels, setting_of
 from pdconsole.results.point_row import PointRow
 from pdconsole.results.reading import read_points
 from pdconsole.results.regime_table import (
@@ -42,6 +43,7 @@ class Ratios(msgspec.Struct, frozen=True):
     throughput: tuple[float, float] | None  # per GPU that was loaded
     ttft: tuple[float, float] | None
     tpot: tuple[float, float] | None
+    slot: str = "GPU"  # what a GPU is called here
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,29 +132,38 @@ def _baseline(plan: ExperimentPlan) -> str:
 
 
 def _against(baseline: str, rows: Sequence[PointRow]) -> Iterable[Ratios]:
-    by_load: dict[tuple[str, str], dict[str, PointRow]] = {}
+    by_load: dict[tuple[str, str], dict[str, list[PointRow]]] = {}
     for row in rows:
-        by_load.setdefault((row.workload, row.point), {})[label_of(row)] = row
-    pairs: dict[tuple[str, str], list[tuple[PointRow, PointRow]]] = {}
+        at_load = by_load.setdefault((row.workload, row.point), {})
+        at_load.setdefault(label_of(row), []).append(row)
+    pairs: dict[tuple[str, str], list[tuple[_Repeats, _Repeats]]] = {}
     for (workload, _), found in by_load.items():
-        for label, row in found.items():
+        for label, repeats in found.items():
             if baseline in found and label != baseline:
-                pairs.setdefault((workload, label), []).append((row, found[baseline]))
+                pairs.setdefault((workload, label), []).append((repeats, found[baseline]))
     for (workload, label), both in pairs.items():
         yield Ratios(
             label,
             workload,
-            tuple(row.point for row, _ in both),
+            tuple(repeats[0].point for repeats, _ in both),
             _range(both, lambda row: row.tokens_per_s_per_gpu),
             _range(both, lambda row: row.ttft_p50_ms),
             _range(both, lambda row: row.tpot_p50_ms),
+            setting_of(both[0][0][0]).slot,
         )
 
 
+_Repeats = Sequence[PointRow]  # of one load; what counts is their mean
+
+
 def _range(
-    pairs: Sequence[tuple[PointRow, PointRow]], number: Callable[[PointRow], float | None]
+    pairs: Sequence[tuple[_Repeats, _Repeats]], number: Callable[[PointRow], float | None]
 ) -> tuple[float, float] | None:
-    known = [(a, b) for one, other in pairs if (a := number(one)) and (b := number(other))]
+    def of(repeats: _Repeats) -> float | None:
+        known = [value for row in repeats if (value := number(row)) is not None]
+        return mean(known) if known else None
+
+    known = [(a, b) for one, other in pairs if (a := of(one)) and (b := of(other))]
     ratios = [a / b for a, b in known]
     return (min(ratios), max(ratios)) if ratios else None
 
@@ -179,7 +190,7 @@ def _ratio_lines(answer: Answer, width: int) -> list[str]:
     several = len({ratios.setting for ratios in answer.ratios}) > 1
     for ratios in answer.ratios:
         named = (
-            ("tok/s/GPU", ratios.throughput),
+            (f"tok/s/{ratios.slot}", ratios.throughput),
             ("median TTFT", ratios.ttft),
             ("median TPOT", ratios.tpot),
         )

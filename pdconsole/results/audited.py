@@ -32,7 +32,9 @@ def with_bad_findings(rows: Sequence[PointRow]) -> tuple[list[PointRow], str]:
 
 
 def _flagged(row: PointRow, more: dict[str, str] | None) -> PointRow:
-    return msgspec.structs.replace(row, flags=row.flags | more) if more else row
+    if not more:
+        return row
+    return msgspec.structs.replace(row, flags=row.flags | more, bad=(*row.bad, *more))
 
 
 def _note(counts: Counter[str]) -> str:

@@ -14,7 +14,7 @@ from pdconsole.results.panel import Panel, Placed
 from pdconsole.results.point_row import PointRow
 from pdconsole.results.regime_table import TITLES, shown_regimes
 
-_NOT_IN_CSV = frozenset({"ci", "flags"})
+_NOT_IN_CSV = frozenset({"ci", "flags", "bad"})
 
 
 def axes_data(axes: Axes) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from pdconsole.results.panel import Panel, Placed
 from pdconsole.results.regime_table import (
     CERTAINTIES,
     TITLES,
+    bad_lines,
+    marked_name,
     range_heading,
     range_text,
     shown_regimes,
@@ -162,18 +164,21 @@ def _shown(panel: Panel, point: Placed) -> tuple[str, str]:
 
 def _regimes(panel: Panel, axis: str) -> str:
     over = next(each for each in TITLES if each == axis)
+    found = shown_regimes(panel, over)
     rows = [
         (
             range_text(panel, over, r),
-            r.winner or "nobody",
-            r.runner_up or "-",
+            marked_name(r, r.winner, r.winner or "nobody"),
+            marked_name(r, r.runner_up, r.runner_up or "-"),
             "-" if r.margin is None else f"{100 * r.margin:.0f} %",
             r.certainty,
         )
-        for r in shown_regimes(panel, over)
+        for r in found
     ]
     head = (range_heading(panel, over), "wins", "ahead of", "by", "certainty")
-    return f"{TITLES[over].capitalize()}:\n\n{_table(head, rows)}"
+    return "\n\n".join(
+        [f"{TITLES[over].capitalize()}:", _table(head, rows), *bad_lines(panel, found)]
+    )
 
 
 def _against_baseline(answer: Answer | None) -> list[str]:
@@ -187,7 +192,8 @@ def _against_baseline(answer: Answer | None) -> list[str]:
         )
         for ratios in answer.ratios
     ]
-    head = ("layout", "workload", "tok/s/GPU", "median TTFT", "median TPOT")
+    slot = answer.ratios[0].slot  # of one cluster
+    head = ("layout", "workload", f"tok/s/{slot}", "median TTFT", "median TPOT")
     return [f"Against {answer.baseline} at the same load:\n\n{_table(head, rows)}"]
 
 

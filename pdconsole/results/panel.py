@@ -141,6 +141,14 @@ class Panel(msgspec.Struct, frozen=True, dict=True):
         passed_over = _EXPLAINING.union(self.shared_flags)
         return [name for name in row.flags if name not in passed_over]
 
+    def bad(self, label: str) -> dict[str, tuple[str, ...]]:
+        """Load -> flags by which a point of this layout is no measurement, shared ones too."""
+        found: dict[str, tuple[str, ...]] = {}
+        for point in self.of(label):
+            if point.row.bad:
+                found[point.row.point] = (*found.get(point.row.point, ()), *point.row.bad)
+        return {load: tuple(dict.fromkeys(names)) for load, names in found.items()}
+
     @cached_property
     def curves(self) -> tuple[Curve, ...]:
         """One a layout; the same load in several directories is one point with an interval."""

@@ -16,8 +16,10 @@ def flagged(row: PointRow) -> PointRow:
     """The row with what its own numbers raise; ours, and those that have flags, as they are."""
     if row.source == "pdconsole" or row.flags:
         return row
-    flags = {flag.name: flag.evidence for flag in quality_flags(_evidence(row))}
-    return msgspec.structs.replace(row, flags=flags) if flags else row
+    found = quality_flags(_evidence(row))
+    flags = {flag.name: flag.evidence for flag in found}
+    bad = tuple(flag.name for flag in found if flag.weight == "bad")
+    return msgspec.structs.replace(row, flags=flags, bad=bad) if flags else row
 
 
 def _evidence(row: PointRow) -> Evidence:

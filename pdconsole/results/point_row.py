@@ -80,6 +80,7 @@ class PointRow(msgspec.Struct, frozen=True, kw_only=True):
     simulated: bool = False
     slot_kind: str = "gpu"
     flags: dict[str, str] = {}  # name -> evidence
+    bad: tuple[str, ...] = ()  # of the flags those that make the number no measurement
     session: str = ""
     date: str = ""
 

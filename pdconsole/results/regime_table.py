@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from pdconsole.model.regimes import Axis, Certainty, Regime
 from pdconsole.results.letters import letters_of
 from pdconsole.results.panel import Panel
-from pdconsole.results.table import aligned
+from pdconsole.results.table import aligned, wrapped
 
 TITLES: dict[Axis, str] = {
     "latency": "most throughput within a latency",
@@ -19,6 +21,7 @@ CERTAINTIES: dict[Certainty, str] = {
     "unknown": "no intervals of one of the two: neither requests nor repeats tell how it scatters",
     "alone": "no other layout gets there",
 }
+BAD = "!"  # behind a layout with points that are no measurements
 _MORE_DIGITS = 3
 _LEFT = frozenset({"wins", "ahead of", "certainty"})
 
@@ -32,6 +35,7 @@ class ShownRegime(msgspec.Struct, frozen=True, kw_only=True):
     certainty: Certainty
     runner_up: str
     margin: float | None  # how much more throughput, or how much less latency, as a share
+    bad: tuple[str, ...] = ()  # those of the two that have points flagged `bad`
 
 
 def shown_regimes(panel: Panel, axis: Axis) -> list[ShownRegime]:
@@ -59,14 +63,28 @@ def regime_lines(panel: Panel, axis: Axis, width: int = 120) -> list[str]:
         lines = aligned([heading, *rows], "  ", _LEFT)
         if max(map(len, lines)) <= width:
             break
+    return lines + wrapped(bad_lines(panel, regimes), width)
+
+
+def bad_lines(panel: Panel, regimes: Sequence[ShownRegime]) -> list[str]:
+    """What makes points of marked layouts no measurements."""
+    marked = dict.fromkeys(label for regime in regimes for label in regime.bad)
+    lines = []
+    for label in marked:
+        loads = [f"{load} ({', '.join(names)})" for load, names in panel.bad(label).items()]
+        lines.append(f"{BAD} {label}: flagged bad, no measurement: {', '.join(loads)}")
     return lines
+
+
+def marked_name(regime: ShownRegime, label: str, name: str) -> str:
+    return f"{name} {BAD}" if label in regime.bad else name
 
 
 def _cells(panel: Panel, axis: Axis, regime: ShownRegime, names: dict[str, str]) -> tuple[str, ...]:
     return (
         range_text(panel, axis, regime),
-        names.get(regime.winner, "nobody"),
-        names.get(regime.runner_up, "-"),
+        marked_name(regime, regime.winner, names.get(regime.winner, "nobody")),
+        marked_name(regime, regime.runner_up, names.get(regime.runner_up, "-")),
         "-" if regime.margin is None else f"{100 * regime.margin:.0f} %",
         regime.certainty,
     )
@@ -108,6 +126,7 @@ def _shown(panel: Panel, axis: Axis, regime: Regime) -> ShownRegime:
         certainty=regime.certainty,
         runner_up=regime.runner_up,
         margin=margin,
+        bad=tuple(x for x in (regime.winner, regime.runner_up) if x and panel.bad(x)),
     )
 
 

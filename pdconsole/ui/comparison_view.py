@@ -219,11 +219,12 @@ _COLUMN = 32
 
 
 def _runs(panel: Panel) -> list[tuple[str, dict[str, PointRow]]]:
-    """Directory -> load -> point, in the order given."""
-    found: dict[str, dict[str, PointRow]] = {}
+    """(directory, load -> point) in the order given; repeats in one directory are columns of their
+    own."""
+    found: dict[tuple[str, int], dict[str, PointRow]] = {}
     for row in panel.rows:
-        found.setdefault(row.directory, {}).setdefault(row.point, row)
-    return list(found.items())
+        found.setdefault((row.directory, row.repeat), {}).setdefault(row.point, row)
+    return [(directory, points) for (directory, _), points in found.items()]
 
 
 def _block(panel: Panel, runs: Sequence[tuple[str, dict[str, PointRow]]]) -> list[Line]:

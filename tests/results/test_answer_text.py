@@ -64,6 +64,22 @@ def test_the_tables_asked_for_and_each_run_against_the_baseline(
     assert found.to_json()["tables"][1]["over"] == "throughput"
 
 
+def test_repeats_count_alike_and_on_cpu_numbers_are_per_slot(
+    tmp_path: Path, runs: tuple[RunPlan, ...]
+) -> None:
+    facts = msgspec.structs.replace(FACTS, slot_kind="cpu")
+    (load, _) = LOADS
+    for run, requests in ((runs[0], 40), (runs[1], 60), (runs[1], 20)):
+        directory = ResultDirectory.create(tmp_path, run, facts)
+        directory.write_point(load, a_measurement(load, requests=requests))
+    found = answer(tmp_path, FACTS.session, experiment(*runs, baseline="1"))
+    (ratios,) = found.ratios
+    assert ratios.loads == ("c=4",)
+    assert ratios.throughput == pytest.approx((1.0, 1.0))  # neither 1.5 nor 0.5
+    assert "tok/s/slot ×1.00" in said(found)
+    assert "tok/s/GPU" not in said(found)
+
+
 def test_a_run_alone_answers_nothing_and_another_sessions_files_are_left_out(
     root: Path, runs: tuple[RunPlan, ...]
 ) -> None:

@@ -16,11 +16,13 @@ from pdconsole.model.latency_axis import parse_latency
 from pdconsole.model.slo import parse_slo
 from pdconsole.model.workload import Point
 from pdconsole.results import ResultDirectory, read_points
+from pdconsole.results.audited import with_bad_findings
 from pdconsole.results.axes import Axes, ThroughputAxis
 from pdconsole.results.intervals import latency_interval, throughput_share
 from pdconsole.results.panel import Panel, panels
 from pdconsole.results.point_flags import flagged
 from pdconsole.results.point_row import PointRow
+from pdconsole.results.regime_table import TITLES, regime_lines, shown_regimes
 
 
 def the_panel(*rows: PointRow, axes: Axes | None = None) -> Panel:
@@ -260,3 +262,31 @@ def test_what_cannot_be_has_no_place_and_is_not_best() -> None:
         a_row("4xtp2", 16, 6.0, 2100),
     )
     assert [point.row.point for point in panel.points] == ["c=16"]
+
+
+def test_a_winner_with_points_that_are_no_measurements_is_marked() -> None:
+    def flags(*names: str) -> dict[str, object]:
+        return {"flags": dict.fromkeys(("ttft-tail", *names), ""), "bad": names}
+
+    panel = the_panel(
+        a_row("4xtp2", 4, 5, 1000, **flags()),
+        a_row("4xtp2", 16, 8, 3000, **flags("errors", "stale-kv")),
+        a_row("2xtp4", 4, 5, 900, **flags()),
+    )
+    (table,) = {tuple(regime_lines(panel, axis, 120)[-1:]) for axis in TITLES}
+    assert table == ("! 4xtp2 srd pack: flagged bad, no measurement: c=16 (errors, stale-kv)",)
+    _, *rows, _ = regime_lines(panel, "latency", 120)
+    assert "A 4xtp2 srd pack !" in rows[0]
+    assert "2xtp4 srd pack !" not in "".join(rows)
+    (_, narrow, *_) = regime_lines(panel, "latency", 40)
+    assert "A !" in narrow
+    assert {regime.bad for regime in shown_regimes(panel, "latency")} == {("4xtp2 srd pack",)}
+    # Also where every point has it.
+    assert the_panel(a_row("4xtp2", 4, 5, 1000, **flags("errors"))).bad("4xtp2 srd pack")
+
+
+def test_what_an_audit_calls_bad_is_bad() -> None:
+    lost = a_row("4xtp2", 4, 5, 1000, completed=50, failed=50)
+    assert flagged(lost).bad == ("errors",)
+    (row, *_), _ = with_bad_findings([a_row("4xtp2", 4, 5, 1000, output_throughput=1.0)])
+    assert row.bad == tuple(row.flags)

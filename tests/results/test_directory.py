@@ -263,3 +263,9 @@ def test_a_gpu_that_replicas_share_is_one(
     assert (document["num_prefill_gpu"], document["num_decode_gpu"]) == of_each
     assert document["pdconsole"]["per"] == "GPU"
     assert read_run_file(directory.path)["gpus"] == gpus
+    # Older files count the slots, and say so.
+    slots = document["pdconsole"] | {"per": "slot (gpu-share)", "gpus": 3, "loaded_gpus": 2}
+    Path(row.file).write_text(json.dumps(document | {"pdconsole": slots}))
+    (again,), _ = read_points(directory.path)
+    assert (again.gpus_all, again.gpus) == (gpus, loaded)
+    assert again.tokens_per_s_per_gpu == row.tokens_per_s_per_gpu

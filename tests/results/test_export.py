@@ -63,7 +63,8 @@ def test_csv_has_a_line_a_point_and_nothing_for_what_is_not_known(tmp_path: Path
     for row, line in zip(rows, lines, strict=True):
         assert (line["point"], line["directory"]) == (row.point, row.directory)
         assert line["flags"] == "; ".join(row.flags)
-        for name, value in told(row, "flags", "ci").items():
+        assert line["bad"] == "; ".join(row.bad)
+        for name, value in told(row, "flags", "bad", "ci").items():
             found = line[name]
             if value is None:
                 assert found == ""
@@ -84,7 +85,9 @@ def test_parquet_has_the_same_columns_with_their_types(tmp_path: Path) -> None:
     kinds = {name: str(table.schema.field(name).type) for name in table.column_names}
     assert (kinds["gpus"], kinds["ttft_p50_ms"], kinds["simulated"]) == ("int64", "double", "bool")
     for row, found in zip(rows, table.to_pylist(), strict=True):
-        assert {name: found[name] for name in told(row, "flags", "ci")} == told(row, "flags", "ci")
+        mine = told(row, "flags", "bad", "ci")
+        assert {name: found[name] for name in mine} == mine
+        assert found["bad"] == "; ".join(row.bad)
 
 
 def test_a_sweep_is_read_back_as_what_it_was(tmp_path: Path) -> None:

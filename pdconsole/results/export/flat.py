@@ -1,8 +1,8 @@
 """One table with a row a point: CSV and Parquet, with the same columns.
 
-The columns are the fields of PointRow under their names, which carry their units. Flags are two
-columns, their names and their evidence. An interval is two columns, `…_low` and `…_high`, there
-where any point has it.
+The columns are the fields of PointRow under their names, which carry their units. Flags are three
+columns, their names, their evidence and the names of those that are bad. An interval is two
+columns, `…_low` and `…_high`, there where any point has it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,12 @@ from pdconsole import __version__
 from pdconsole.results.point_row import LATENCIES, STATISTICS, PointRow
 
 _DERIVED: tuple[tuple[str, type], ...] = (("directory", str), ("point", str))
-_AFTER: tuple[tuple[str, type], ...] = (("flags", str), ("flag_evidence", str))
-_NOT_FLAT = frozenset({"ci", "flags", "group"})
+_AFTER: tuple[tuple[str, type], ...] = (
+    ("flags", str),
+    ("flag_evidence", str),
+    ("bad", str),
+)
+_NOT_FLAT = frozenset({"ci", "flags", "group", "bad"})
 
 
 def csv_text(rows: Sequence[PointRow]) -> str:
@@ -84,6 +88,8 @@ def _value(row: PointRow, column: str) -> Any:
         return "; ".join(row.flags)
     if column == "flag_evidence":
         return "; ".join(row.flags.values())
+    if column == "bad":
+        return "; ".join(row.bad)
     name, _, bound = column.rpartition("_")
     if bound in ("low", "high"):
         interval = row.ci.get(name)

@@ -194,6 +194,7 @@ def _beside(row: PointRow) -> dict[str, Any]:
         "tokens_per_s_per_loaded_gpu": row.tokens_per_s_per_gpu,
         "slot_kind": row.slot_kind,
         "flags": dict(row.flags),
+        "bad": list(row.bad),
         "intervals_95": {name: list(bounds) for name, bounds in row.ci.items()},
     }
 

@@ -114,8 +114,14 @@ def rows(path: Path, document: Mapping[str, Any]) -> list[PointRow]:
             simulated=ours.get("simulated") is True,
             slot_kind=str(ours.get("slot_kind") or "gpu"),
             flags={str(name): str(text) for name, text in mapping(ours.get("flags")).items()},
+            bad=tuple(name for name in mapping(ours.get("flags")) if name in _bad(ours)),
         )
     ]
+
+
+def _bad(ours: Mapping[str, Any]) -> list[Any]:
+    named = ours.get("bad")
+    return named if isinstance(named, list) else []
 
 
 def _at(document: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:

@@ -15,6 +15,8 @@ from pdconsole.results.readers.place import place_of
 SOURCE = "pdconsole"
 
 _NODE = re.compile(r"[=+,]([^:=+,\s]+):")
+_SHARES_COUNTED = "slot (gpu-share)"  # what older files say that their numbers are per
+_LOADED_ALONE = {"prefill-only": "P", "decode-only": "D"}
 _THEIR_WORD = {"mean": "mean", "median": "p50"}
 
 
@@ -25,13 +27,13 @@ def recognises(document: Mapping[str, Any]) -> bool:
 def rows(path: Path, document: Mapping[str, Any]) -> list[PointRow]:
     ours = document["pdconsole"]
     workload = ours["workload"]
-    gpus = int(ours["loaded_gpus"])
+    gpus, gpus_all = _gpus(ours, str(workload.get("mode", "mixed")))
     place = place_of(path)
     row = PointRow(
         source=SOURCE,
         layout=str(ours["layout"]),
         gpus=gpus,
-        gpus_all=int(ours.get("gpus", gpus)),
+        gpus_all=gpus_all,
         placement=str(ours["placement"]["strategy"]),
         nodes=_nodes(str(ours["placement"].get("replicas", ""))),
         network=str(ours["network"]),
@@ -42,6 +44,7 @@ def rows(path: Path, document: Mapping[str, Any]) -> list[PointRow]:
         simulated=bool(ours["simulated"]),
         slot_kind=str(ours.get("slot_kind", "gpu")),
         flags={str(f["name"]): str(f["evidence"]) for f in ours["flags"]},
+        bad=tuple(str(f["name"]) for f in ours["flags"] if f.get("weight") == "bad"),
         session=str(ours["session"]),
         ci=_intervals(mapping(ours.get("intervals"))),
         started_wall=window_opened(document) or number(_window(document).get("started_wall")),
@@ -59,6 +62,20 @@ def window_opened(document: Mapping[str, Any]) -> float | None:
 
 def _window(document: Mapping[str, Any]) -> Mapping[str, Any]:
     return mapping(mapping(document.get("pdconsole")).get("window"))
+
+
+def _gpus(ours: Mapping[str, Any], mode: str) -> tuple[int, int]:
+    """Those that were loaded, and all.
+
+    Older files of a GPU that replicas share count its slots; it is one, on each node.
+    """
+    loaded = int(ours["loaded_gpus"])
+    whole = int(ours.get("gpus", loaded))
+    replicas = str(mapping(ours.get("placement")).get("replicas", "")).split()
+    if ours.get("per") != _SHARES_COUNTED or not replicas:
+        return loaded, whole
+    alone = [each for each in replicas if each.startswith(_LOADED_ALONE.get(mode, ""))]
+    return _nodes(" ".join(alone or replicas)) or loaded, _nodes(" ".join(replicas)) or whole
 
 
 def _nodes(replicas: str) -> int | None:
