@@ -334,6 +334,11 @@ class ConsoleApp(App[None]):
             event.prevent_default()
             box.call_later(box.action_submit)
 
+    def on_paste(self, event: events.Paste) -> None:
+        """As with keys: a box that was given it itself lets none of it come here."""
+        if isinstance(box := self.focused, Input):
+            box.post_message(events.Paste(event.text))
+
     # --- drawing ---
 
     def delay_update(self, delay: float = SWITCH_S) -> None:

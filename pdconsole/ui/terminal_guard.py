@@ -22,6 +22,8 @@ from textual.app import App
 from textual.drivers import linux_driver
 from textual.drivers.linux_driver import LinuxDriver
 
+from pdconsole.ui.pasted import PasteParser
+
 HUNG_UP = 129  # as a shell tells of a process that SIGHUP ended
 LAST_RESORT_S = 5.0
 _HANGUP = select.POLLHUP | select.POLLERR | select.POLLNVAL
@@ -64,6 +66,7 @@ class GuardedDriver(LinuxDriver):
         super().__init__(app, **how)
         # A strict decoder would end the input thread at the first byte that is no UTF-8.
         vars(linux_driver)["getincrementaldecoder"] = _lenient_decoder
+        vars(linux_driver)["XTermParser"] = PasteParser
         self._terminal = TerminalFile(cast("IO[str]", sys.__stderr__), self.lose_terminal)
         self._file = cast("Any", self._terminal)
         self._lost = False

@@ -86,6 +86,15 @@ def test_pasted_bytes_that_are_no_utf8_end_nothing(terminal: Terminal) -> None:
     assert b"\x1b[?1049l" in terminal.seen
 
 
+def test_what_is_pasted_is_never_a_key(terminal: Terminal) -> None:
+    # As keys it would leave: q follows an escape sequence longer than any that there is.
+    pasted = b"\x1b[31m" + b"q" * 40 + b"\x1b[0m wanted"
+    os.write(terminal.master, b"/\x1b[200~" + pasted + b"\x1b[201~")
+    terminal.read_until(b"q" * 40 + b" wanted")
+    os.write(terminal.master, b"\x11")
+    assert terminal.read_to_the_end() == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
 def test_a_signal_ends_it_and_restores_the_terminal(terminal: Terminal, number: int) -> None:
     terminal.process.send_signal(number)

@@ -20,3 +20,13 @@ async def test_keys_that_edit_keep_their_place_among_characters(tmp_path: Path) 
             case.app.post_message(events.Key("space" if key == " " else key, character))
         await case.settle()
         assert box.value == "now failed"
+
+
+async def test_a_paste_right_after_the_key_that_asks_is_in_the_box(tmp_path: Path) -> None:
+    async with opened_console(a_workspace(tmp_path / "w")) as case:
+        case.app.post_message(events.Key("slash", "/"))
+        case.app.post_message(events.Paste("failed"))
+        await case.settle()
+        box = case.app.focused
+        assert isinstance(box, Input)
+        assert box.value == "failed"
