@@ -1,7 +1,8 @@
 """The embedded cluster's process: an ssh server for each simulated node, on loopback.
 
 `python -m pdconsole.sim.embedded_server DIRECTORY`; started by `ensure_embedded`. It ends by itself
-when nobody has been connected and nothing has run on its nodes for a while.
+when nobody has been connected and nothing has run on its nodes for a while, and when its directory
+has been removed: keys and state are gone then, and nobody finds these nodes any more.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ from pdconsole.sim.nvidia_smi import NODE_DIR_VARIABLE
 SSH_PORT = 2222
 LOOK_EVERY_S = 2.0
 LOCK_PATIENCE_S = 2.0
+KILL_ROUNDS = 20
+KILL_PAUSE_S = 0.1
 
 # Both are cheap with a processor's own AES.
 ENCRYPTION = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
@@ -75,14 +78,15 @@ class _NodeServer(asyncssh.SSHServer):
 
 
 class EmbeddedServer:
-    def __init__(self, directory: Path, spec: EmbeddedSpec) -> None:
+    def __init__(self, directory: Path, spec: EmbeddedSpec, lock: int) -> None:
         self._directory = directory
         self._spec = spec
+        self._lock = os.fstat(lock)
         self._activity = _Activity()
         self._nodes = [EmbeddedNode(node, directory / "nodes" / node.name) for node in spec.nodes]
 
     async def run(self) -> None:
-        """Until nobody needs the nodes, or SIGTERM."""
+        """Until nobody needs the nodes, their directory is gone, or SIGTERM."""
         stop = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
         for node in self._nodes:
@@ -99,9 +103,23 @@ class EmbeddedServer:
                 async with asyncio.timeout(pause_s):
                     await stop.wait()
             except TimeoutError:
+                if not self._directory.exists():
+                    await end_processes_on(self._directory)
+                    return
+                if not self._is_known():
+                    if self._activity.connections:
+                        continue
+                    return  # what runs on the nodes and what their files say is another server's
                 if self._idle():
                     break
         (self._directory / STATE_FILE).unlink(missing_ok=True)
+
+    def _is_known(self) -> bool:
+        """Whether our lock is still the one that others look at."""
+        try:
+            return os.path.samestat(self._lock, (self._directory / LOCK_FILE).stat())
+        except FileNotFoundError:
+            return False
 
     def _idle(self) -> bool:
         activity = self._activity
@@ -169,16 +187,43 @@ class EmbeddedServer:
 
 def processes_on(directory: Path) -> Iterator[int]:
     """Processes of this user that run on a simulated node under `directory`."""
-    needle = f"{NODE_DIR_VARIABLE}={directory}/".encode()
     for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            variables = (entry / "environ").read_bytes()
-        except OSError:
-            continue  # gone, or another user's
-        if any(v.startswith(needle) for v in variables.split(b"\0")):
+        if entry.name.isdigit() and _is_on(entry, directory):
             yield int(entry.name)
+
+
+def _is_on(process: Path, directory: Path) -> bool:
+    needle = f"{NODE_DIR_VARIABLE}={directory}/".encode()
+    try:
+        variables = (process / "environ").read_bytes()
+    except OSError:
+        return False  # gone, or another user's
+    return any(v.startswith(needle) for v in variables.split(b"\0"))
+
+
+async def end_processes_on(directory: Path) -> None:
+    """End what runs on nodes whose directory is gone, as machines that are switched off do."""
+    for _ in range(KILL_ROUNDS):
+        found = [pid for pid in processes_on(directory) if pid != os.getpid()]
+        if not found:
+            return
+        for pid in found:
+            _kill(pid, directory)
+        await asyncio.sleep(KILL_PAUSE_S)
+
+
+def _kill(pid: int, directory: Path) -> None:
+    try:
+        pinned = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        if _is_on(Path(f"/proc/{pid}"), directory):  # the number may be another's by now
+            signal.pidfd_send_signal(pinned, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(pinned)
 
 
 def main() -> int:
@@ -188,7 +233,7 @@ def main() -> int:
         print("another server has these nodes", file=sys.stderr)  # noqa: T201
         return 3
     spec = msgspec.json.decode((directory / SPEC_FILE).read_bytes(), type=EmbeddedSpec)
-    asyncio.run(_serve(EmbeddedServer(directory, spec)))
+    asyncio.run(_serve(EmbeddedServer(directory, spec, lock)))
     return 0
 
 

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -17,7 +18,7 @@ import pytest
 
 from pdconsole.profiles.schema import ClusterProfile, NodeProfile
 from pdconsole.sim.embedded import EmbeddedError, ensure_embedded, stop_embedded
-from pdconsole.sim.embedded_state import STATE_FILE
+from pdconsole.sim.embedded_state import LOCK_FILE, STATE_FILE
 
 pytestmark = pytest.mark.slow
 
@@ -183,6 +184,50 @@ async def test_it_ends_when_nobody_and_nothing_is_left(cluster: ClusterProfile) 
     os.kill(int(str(left.stdout)), signal.SIGKILL)
     await until(lambda: not state.exists())
     assert not await stop_embedded(cluster)
+
+
+async def server_of(ready: ClusterProfile) -> tuple[int, int]:
+    """The server's pid, and that of a process that runs on a node."""
+    async with await login(ready) as node:
+        server = int(str((await node.run("echo $PPID")).stdout))
+        left = await node.run("setsid sleep 600 </dev/null >/dev/null 2>&1 & echo $!")
+    return server, int(str(left.stdout))
+
+
+async def test_it_ends_with_its_nodes_when_their_directory_is_gone(cluster: ClusterProfile) -> None:
+    ready = await ensure_embedded(cluster, idle_s=1.0)
+    server, left = await server_of(ready)
+    async with await login(ready):  # nor does it wait for those who are connected
+        shutil.rmtree(directory(ready))
+        await until(lambda: not alive(left) and not serves(server))
+
+
+async def test_a_server_that_nobody_finds_any_more_leaves_the_nodes_to_the_next(
+    cluster: ClusterProfile,
+) -> None:
+    ready = await ensure_embedded(cluster, idle_s=1.0)
+    server, left = await server_of(ready)
+    try:
+        async with await login(ready):
+            (directory(ready) / LOCK_FILE).unlink()
+            second = await ensure_embedded(cluster)
+            await asyncio.sleep(1.5)
+            assert serves(server), "somebody is connected"
+        await until(lambda: not serves(server))
+        assert alive(left)
+        async with await login(second) as node:
+            assert (await node.run("true")).exit_status == 0
+        assert (directory(second) / STATE_FILE).exists()
+    finally:
+        os.kill(left, signal.SIGKILL)
+
+
+def serves(pid: int) -> bool:
+    """Not one that has ended and was not waited for."""
+    try:
+        return b"embedded_server" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return False
 
 
 async def test_what_is_not_simulated_is_not_started(cluster: ClusterProfile) -> None:
