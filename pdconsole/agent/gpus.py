@@ -6,6 +6,8 @@ import asyncio
 import subprocess
 from typing import Any, AsyncIterator, Dict, List, Optional, Sequence, Tuple
 
+from pdconsole.agent.patience import within
+
 COMMAND = "nvidia-smi"
 FORMAT = "--format=csv,noheader,nounits"
 SAMPLED = "index,utilization.gpu,memory.used,temperature.gpu,power.draw"
@@ -135,6 +137,6 @@ async def _line_soon(stream: asyncio.StreamReader, patience_s: Optional[float]) 
     """A line, b"" at the end of the stream, None if none comes within the patience: the rows of
     one sample come together."""
     try:
-        return await asyncio.wait_for(stream.readline(), patience_s)
+        return await within(stream.readline(), patience_s)
     except asyncio.TimeoutError:
         return None

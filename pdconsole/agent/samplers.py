@@ -12,6 +12,7 @@ from typing import Any, Awaitable, Callable, Dict, List
 
 from pdconsole.agent import gpus, nics
 from pdconsole.agent.link import Link
+from pdconsole.agent.patience import within
 from pdconsole.agent.prometheus import Samples, Scraper
 
 SCRAPE_TIMEOUT_S = 5.0
@@ -86,7 +87,7 @@ class _Target:
             return
         asked = time.monotonic()
         try:
-            text = await asyncio.wait_for(self._scraper.get(), SCRAPE_TIMEOUT_S)
+            text = await within(self._scraper.get(), SCRAPE_TIMEOUT_S)
         except (OSError, EOFError, ValueError, asyncio.TimeoutError, asyncio.LimitOverrunError):
             self._scraper.close()
             return

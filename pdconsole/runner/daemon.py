@@ -59,7 +59,8 @@ class Runner:
         try:
             while not self._end.is_set() and not self._idle_for_long():
                 try:
-                    await asyncio.wait_for(self._end.wait(), IDLE_CHECK_S)
+                    async with asyncio.timeout(IDLE_CHECK_S):
+                        await self._end.wait()
                 except TimeoutError:
                     continue
         finally:
