@@ -1,6 +1,7 @@
 """The load driver and `vllm bench serve` in turn on one server: do they measure the same?
 
     python against_bench_serve.py URL --model NAME --tokenizer DIR --vocab FIRST LAST --out FILE
+    python against_bench_serve.py show FILE    what was measured, from a file of before
 
 Each round sends the same prompts (token ids of a seed of that round) twice: A by pdconsole's load
 driver, B by `vllm bench serve` (bench_serve.py beside this file), A B A B ... Compared are
@@ -33,7 +34,7 @@ import time
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any, NamedTuple
 
 from pdconsole.agent.drive.prompts import Prompts
@@ -63,6 +64,7 @@ class Figures(NamedTuple):
     request_throughput: float  # a second
     median_ttft_ms: float
     median_tpot_ms: float
+    mean_ttft_ms: float
 
 
 class Run(NamedTuple):
@@ -80,6 +82,7 @@ def figures(requests: Sequence[Request], seconds: float) -> Figures:
         len(requests) / seconds,
         1e3 * median(r.ttft_s for r in requests),
         1e3 * median(tpots or [0.0]),
+        1e3 * fmean(r.ttft_s for r in requests),
     )
 
 
@@ -220,12 +223,7 @@ def in_turn(comparison: Comparison, rounds: int, budget_s: float) -> list[tuple[
         b = comparison.by_bench_serve(f"round {number}")
         pairs.append((a, b))
         for name, run in (("A", a), ("B", b)):
-            shown = "  ".join(
-                f"{key} {f.request_throughput:.3f}/s {f.median_ttft_ms:.2f} ms"
-                f" {f.median_tpot_ms:.4f} ms"
-                for key, f in (("own", run.own), ("steady", run.steady))
-            )
-            print(f"    {name}{number}  {shown}  failed {run.failed}  CPU {run.cpu_pct:.0f} %", flush=True)
+            print(_line(name, number, _named(run)), flush=True)
     return pairs
 
 
@@ -262,7 +260,23 @@ def table(concurrency: int, rounds: int, found: dict[str, dict[str, Any]]) -> st
     return "\n".join(lines)
 
 
+def show(path: Path) -> None:
+    document = json.loads(path.read_text())
+    if document.get("simulated"):
+        print(f"simulated: {document['server']}")
+    for result in document["results"]:
+        rounds = result["rounds"]
+        for number, by_tool in enumerate(rounds, 1):
+            for name, run in by_tool.items():
+                print(_line(name, number, run))
+        print(table(result["concurrency"], len(rounds), result["differences"]))
+
+
 def main(argv: Sequence[str] | None = None) -> None:
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words[:1] == ["show"]:
+        show(Path(words[1]))
+        return
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("url")
     parser.add_argument("--model", required=True, help="the served name")
@@ -276,7 +290,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--engine-python", default="python3", help="a command with vLLM in it")
     parser.add_argument("--budget-s", type=float, default=math.inf, help="for each concurrency")
     parser.add_argument("--out", type=Path, required=True)
-    asked = parser.parse_args(argv)
+    asked = parser.parse_args(words)
     asked.tokenizer = os.path.expanduser(asked.tokenizer)  # noqa: PTH111
     results = []
     for concurrency in asked.concurrency:
@@ -300,6 +314,16 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _named(run: Run) -> dict[str, Any]:
     return run._asdict() | {"own": run.own._asdict(), "steady": run.steady._asdict()}
+
+
+def _line(name: str, number: int, run: dict[str, Any]) -> str:
+    shown = "  ".join(
+        f"{view} {run[view]['request_throughput']:.3f}/s {run[view]['median_ttft_ms']:.2f} ms"
+        f" {run[view]['median_tpot_ms']:.4f} ms"
+        for view in ("own", "steady")
+    )
+    cpu = "" if run.get("cpu_pct") is None else f"  CPU {run['cpu_pct']:.0f} %"
+    return f"    {name}{number}  {shown}  failed {run['failed']}{cpu}"
 
 
 if __name__ == "__main__":

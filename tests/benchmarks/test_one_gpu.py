@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
 import socket
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 from pdconsole.profiles import Profiles
 
 KIT = Path(__file__).parents[2] / "benchmarks/one_gpu"
+MEASURED = Path(__file__).parents[2] / "docs/against-bench-serve"
 
 
 def module(name: str) -> ModuleType:
@@ -78,3 +80,21 @@ def test_a_difference_has_an_interval_once_there_are_two_rounds() -> None:
     two = compare.difference([(101.0, 100.0), (103.0, 100.0)])
     assert two["mean"] == pytest.approx(2.0)
     assert two["low"] < 0 < two["high"]
+
+
+@pytest.mark.parametrize("path", sorted(MEASURED.glob("*.json")), ids=lambda path: path.stem)
+def test_what_was_measured_says_what_its_rounds_say(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compare = module("against_bench_serve")
+    for result in json.loads(path.read_text())["results"]:
+        for view, by_name in result["differences"].items():
+            if view == "floor":
+                continue
+            for name, difference in by_name.items():
+                pairs = [(run["A"][view][name], run["B"][view][name]) for run in result["rounds"]]
+                found = compare.difference(pairs)
+                for key in difference:
+                    assert found[key] == pytest.approx(difference[key])
+    compare.main(["show", str(path)])
+    assert "in flight" in capsys.readouterr().out
