@@ -157,6 +157,9 @@ class ExperimentProfile(Section):
     answer: list[AnswerProfile] = Field(default=[AnswerProfile()])  # []: it feeds no table
     quick: QuickProfile | None = None
     seed: str | None = None  # of the prompts; default: the session's name
+    # The experiment that is carried out in place of this one on a cluster whose slots are CPU
+    # cores, where neither its model nor its lengths would do.
+    on_cpu: Name | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> ExperimentProfile:

@@ -133,6 +133,8 @@ class Profiles:
                 for field, name in references.network_fields(experiment)
             },
         )
+        if experiment.on_cpu is not None:
+            resolve("experiment", experiment.on_cpu, ("on_cpu",), self.experiment)
         problems += references.misfits(experiment, document, named)
         return sorted(problems, key=lambda problem: problem.line)
 

@@ -92,12 +92,15 @@ def _experiments(
         made = ad_hoc_experiment(profiles, request)
         return made, made
     full = profiles.experiment(request.experiment)
+    stand_in = _stand_in(profiles, request, full)
+    if stand_in is not None:
+        full = stand_in
     if full.kind == "netbench" and (request.concurrency or request.request_rate):
         raise PlanError(
             f"{full.name} measures the network with NIXL alone and has no load levels; leave out "
             "--concurrency and --request-rate"
         )
-    if request.quick and full.quick is None:
+    if request.quick and full.quick is None and stand_in is None:
         raise PlanError(
             f"{full.name} has no quick form; leave out --quick, or choose with --layout "
             "and --concurrency"
@@ -109,6 +112,18 @@ def _experiments(
         changes["workload"] = profiles.workload(request.workload).name
     full = full.model_copy(update=changes)
     return full, full.quick_form() if request.quick else full
+
+
+def _stand_in(
+    profiles: Profiles, request: RunRequest, full: ExperimentProfile
+) -> ExperimentProfile | None:
+    """What is carried out in its place where the slots are CPU cores; it is short by itself."""
+    if full.on_cpu is None:
+        return None
+    cluster = profiles.cluster(request.cluster or full.cluster)
+    if any(node.kind != "cpu" for node in cluster.nodes):
+        return None
+    return profiles.experiment(full.on_cpu)
 
 
 def _in_mode(workload: WorkloadProfile, mode: Mode) -> Workload:

@@ -34,7 +34,7 @@ def test_every_experiment_also_fits_the_template_of_a_real_cluster(tmp_path: Pat
     init_workspace(tmp_path)
     for path in (tmp_path / "profiles/experiments").iterdir():
         text = path.read_text()
-        if "cluster: local-cpu" in text:
+        if "cluster: local-cpu" in text or "cluster: local-ray" in text:
             continue  # of a model for engines without GPUs
         assert "cluster: embedded" in text
         path.write_text(text.replace("cluster: embedded", "cluster: p5-2node"))
@@ -84,6 +84,15 @@ def test_pack_vs_spread_changes_placement_and_network_alone(shipped: Profiles) -
     ]
     # One layout, three runs: the short form keeps all three.
     assert len(experiment.quick_form().runs) == 3
+
+
+def test_pack_vs_spread_has_a_stand_in_for_clusters_without_gpus(shipped: Profiles) -> None:
+    stand_in = shipped.experiment(shipped.experiment("pack-vs-spread").on_cpu or "")
+    assert stand_in.model == "tiny"
+    assert [(run.placement, stand_in.network_of(run)) for run in stand_in.runs] == [
+        ("pack", "shm"),
+        ("spread", "tcp"),
+    ]
 
 
 def test_network_test_needs_no_load(shipped: Profiles) -> None:

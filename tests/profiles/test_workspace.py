@@ -52,7 +52,7 @@ def test_unknown_name_says_what_is_near_and_where_it_looked(tmp_path: Path) -> N
     with pytest.raises(ProfileError, match=r"No network named 'sdr'.*did you mean srd") as caught:
         profiles.network("sdr")
     assert str(shipped_profiles() / "networks") in str(caught.value)
-    with pytest.raises(ProfileError, match="there are embedded, local-cpu, p5-2node"):
+    with pytest.raises(ProfileError, match="there are embedded, local-cpu, local-ray, p5-2node"):
         profiles.cluster("zzz")
     with pytest.raises(ProfileError, match="No cluster named"):
         profiles.cluster("../models/gpt-oss-120b")

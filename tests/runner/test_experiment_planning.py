@@ -89,6 +89,16 @@ def test_spread_puts_prefill_and_decode_on_different_nodes(profiles: Profiles) -
     assert nodes["prefill"].isdisjoint(nodes["decode"])
 
 
+@pytest.mark.parametrize("quick", [False, True])
+def test_where_there_are_no_gpus_the_stand_in_is_planned(profiles: Profiles, quick: bool) -> None:
+    made = plan(profiles, "pack-vs-spread", cluster="local-ray", quick=quick).plan
+    assert (made.experiment, made.model) == ("tiny-pack-vs-spread", "tiny")
+    assert [(r.placement.strategy, r.network) for r in made.runs] == [
+        ("pack", "shm"),
+        ("spread", "tcp"),
+    ]
+
+
 def test_a_placement_can_be_asked_for(profiles: Profiles) -> None:
     made = plan(profiles, "pack-vs-spread", placement="pack").plan
     assert [r.placement.strategy for r in made.runs] == ["pack"]
