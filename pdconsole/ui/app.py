@@ -207,10 +207,16 @@ class ConsoleApp(App[None]):
         finally:
             self.at_leisure = False
 
+    @property
+    def shown(self) -> ConsoleScreen | None:
+        """The console's screen that one sees, perhaps behind a dialog."""
+        stack = self.screen_stack if self.is_running else []
+        return next((s for s in reversed(stack) if isinstance(s, ConsoleScreen)), None)
+
     def refresh_visible(self) -> None:
-        """Let the visible screen show what is known now."""
-        screen = self.screen
-        if not isinstance(screen, ConsoleScreen) or not screen.is_mounted:
+        """Let the visible screen show what is known now, behind a dialog too."""
+        screen = self.shown
+        if screen is None or not screen.is_mounted:
             return
         try:
             screen.refresh_from(self.history, self.t, self.state)
@@ -226,8 +232,8 @@ class ConsoleApp(App[None]):
         self.refresh_visible()
 
     def _refresh_frame(self) -> None:
-        if self.is_running and isinstance(self.screen, ConsoleScreen):
-            self.screen.refresh_frame()
+        if (screen := self.shown) is not None:
+            screen.refresh_frame()
 
     def open(
         self, name: str, *, at: float | None = None, speed: float = 1.0, show: str | None = None
@@ -282,7 +288,7 @@ class ConsoleApp(App[None]):
     # --- the lines around a screen ---
 
     def top_line(self, width: int) -> list[Piece]:
-        current = self.screen.NAME if isinstance(self.screen, ConsoleScreen) else ""
+        current = self.shown.NAME if self.shown else ""
         name = self.opened.directory.name if self.opened else ""
         return top_line(current, name, self.state, self.clock.wall(), width)
 

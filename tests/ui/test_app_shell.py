@@ -7,16 +7,20 @@ import re
 import shutil
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from console_case import a_workspace, opened_console
+from recorded_session import FakeClock, Recording
 from rich.segment import Segment
 from textual import events
 from textual.color import Color
 from textual.command import CommandPalette
+from textual.screen import ModalScreen
 from textual.widgets import Input
 
+from pdconsole.model import events as ev
 from pdconsole.ui import theme
 from pdconsole.ui.actions import Action, key_label
 from pdconsole.ui.app_actions import APP_ACTIONS
@@ -453,3 +457,39 @@ async def test_a_recording_that_is_no_file_is_told_as_such(workspace: Path) -> N
     async with opened_console(workspace, session=FIRST) as case:
         assert case.app.opened is None
         assert "Is a directory" in case.app.notice
+
+
+# --- behind a dialog ---
+
+
+async def test_what_is_recorded_goes_on_behind_a_dialog(tmp_path: Path) -> None:
+    clock = FakeClock()
+    recording = Recording(tmp_path, clock)
+    recording.open()
+    recording.launch("1", ("P1", "D1", "D2"))
+    ends = []  # of the session, as the replay bar says
+    async with opened_console(tmp_path, session="", at=None, clock=clock) as case:
+        for key, left in (("question_mark", "Help"), ("t", "Go to"), ("ctrl+p", "want")):
+            await case.press(key)
+            assert left in case.text
+            before = case.lines[-2].split()[-1]
+            clock.tick(60.0)
+            recording.add(ev.SessionState(status="running", message=""))
+            await case.settle()
+            assert isinstance(case.app.screen, ModalScreen)
+            assert left in case.text
+            ends.append((before, case.lines[-2].split()[-1]))
+            await case.press("escape")
+            assert not isinstance(case.app.screen, ModalScreen)
+    times = ["0:00:02", "0:01:02", "0:02:02", "0:03:02"]
+    assert ends == [*pairwise(times)]
+
+
+async def test_a_notice_comes_and_goes_behind_a_dialog(tmp_path: Path) -> None:
+    async with opened_console(a_workspace(tmp_path / "w")) as case:
+        await case.press("question_mark")
+        case.app.say("something was written")
+        await case.settle()
+        assert "something was written" in case.lines[-2]
+        await case.pass_time(60)
+        assert "something was written" not in case.text

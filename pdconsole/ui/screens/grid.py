@@ -99,7 +99,6 @@ class GridScreen(ConsoleScreen):
 
     def on_mount(self) -> None:
         self.panel.border_title = "layout"
-        self.set_interval(SURVEY_EVERY_S, self._keep_asking)
         self.read(self.console.settings.chosen)
 
     @property
@@ -188,11 +187,6 @@ class GridScreen(ConsoleScreen):
         self.console.runner.ask(
             Call(command="survey", cluster=cluster), self._surveyed, self._unknown, topic="survey"
         )
-
-    def _keep_asking(self) -> None:
-        """While a question or the launch plan is over this screen, which gets no ticks then."""
-        if self.console.current_mode == NAME and not self.is_current:
-            self._ask()
 
     def _surveyed(self, reply: Reply) -> None:
         survey = reply.survey

@@ -127,7 +127,7 @@ class LogsScreen(ConsoleScreen):
     def _read_on(self) -> None:
         """A piece at a time, so that keys are answered in between."""
         book = self._book
-        if book is None or not self.is_current:
+        if book is None or self.console.shown is not self:
             self._reading = False
             return
         try:
