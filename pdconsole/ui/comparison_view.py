@@ -20,6 +20,7 @@ from pdconsole.results.table import wrapped
 from pdconsole.ui.result_rows import Standing, key_of
 from pdconsole.ui.widgets.frame_lines import Piece
 from pdconsole.ui.widgets.scatter import (
+    BARS,
     ScatterChart,
     ScatterPoint,
     ScatterSeries,
@@ -91,6 +92,8 @@ def scatter_of(panel: Panel) -> ScatterChart:
                 hollow=bool(panel.doubts(p.row)),
                 best=id(p) in best,
                 faint=axes.slo is not None and axes.slo.met_by(p.row) is False,
+                across=p.latency_interval,
+                upright=p.throughput_interval,
             )
             for p in run
         )
@@ -113,6 +116,8 @@ def _legend(panel: Panel) -> list[str]:
     better = "right" if panel.axes.latency.inverted else "left"
     notes = [f"* frontier: no point is better in both; up and to the {better} is better"]
     doubts = dict.fromkeys(name for point in panel.points for name in panel.doubts(point.row))
+    if any(p.latency_interval or p.throughput_interval for p in panel.points):
+        notes.append(f"{' '.join(BARS)} 95 % intervals, where wider than a letter")
     if doubts:
         notes.append(f"○ doubted: {', '.join(doubts)}")
     if panel.shared_flags:

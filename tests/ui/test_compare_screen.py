@@ -14,15 +14,19 @@ from textual.widgets import Input
 from pdconsole.results import compare
 from pdconsole.ui.chosen_axes import ChosenAxes, kept, remembered
 from pdconsole.ui.comparison_file import file_problem, free_name
+from pdconsole.ui.comparison_view import scatter_of
 from pdconsole.ui.result_rows import entry_of, key_of
 from pdconsole.ui.screens import compare as compare_screen
 from pdconsole.ui.screens.compare import CompareScreen
 from pdconsole.ui.screens.text_prompt import TextPrompt
 from pdconsole.ui.widgets.row_table import RowTable
-from pdconsole.ui.widgets.scatter import Scatter
+from pdconsole.ui.widgets.scatter import Scatter, ScatterChart, ScatterPoint, ScatterSeries
 from pdconsole.ui.widgets.text_pane import TextPane
 
 PD = "gptoss_itl5000_otl250_mixed_pack-cuda-ipc_p1xtp2-d2xtp2"
+SAMPLE = (
+    Path(__file__).parents[2] / "bm_results" / "gptoss_itl5000_otl250_mixed_pack-cuda-ipc_4xtp2"
+)
 TP2 = "gptoss_itl5000_otl250_mixed_pack-cuda-ipc_4xtp2"
 
 
@@ -504,3 +508,51 @@ def test_a_name_is_offered_that_is_free(tmp_path: Path) -> None:
     (tmp_path / "figures" / "compare.svg").touch()
     assert free_name(tmp_path) == "figures/compare-2.svg"
     assert file_problem("figures/compare-2.svg", tmp_path) == ""
+
+
+# --- intervals ---
+
+
+def a_chart(*points: ScatterPoint) -> ScatterChart:
+    return ScatterChart(series=(ScatterSeries("A", "a", 0, points),), y_title="y", x_title="x")
+
+
+async def test_intervals_are_bars_through_their_points(workspace: Path) -> None:
+    points = (
+        ScatterPoint("1", 10.0, 100.0, across=(9.0, 12.0), upright=(95.0, 104.0)),
+        ScatterPoint("2", 20.0, 120.0, across=(2.0, 900.0)),
+        ScatterPoint("3", 30.0, 140.0),
+    )
+    async with opened_console(workspace) as case:
+        await case.press("5")
+        scatter = shown(case)[2]
+        scatter.show(a_chart(*points))
+        drawn = [scatter.render_line(y).text for y in range(scatter.size.height)]
+    first, second, third = [line for line in drawn if line[5:6] == "│" and "A" in line][::-1]
+    left, _, right = first[6:].partition("A")
+    assert left.endswith("─")
+    assert right.startswith("─")
+    # Nobody knows the third; the second's reaches from edge to edge, which follow it only so far.
+    assert set(second[6:].strip()) == {"─", "A"}
+    assert len(second[6:].strip()) > 60
+    assert "─" not in third
+    column = first.index("A")
+    above = [line[column : column + 1] for line in drawn[: drawn.index(first)]]
+    assert above[-1] in "│·"
+    places = [line.index("A") for line in (first, second, third)]
+    assert places[2] - places[0] > 40  # a very wide interval does not make one of the points
+
+
+def test_the_chart_has_the_intervals_of_the_comparison(workspace: Path) -> None:
+    panel = compare([SAMPLE]).panels[0]
+    placed = {key_of(p.row): p for p in panel.points}
+    chart = scatter_of(panel)
+    found = [p for series in chart.series for p in series.points]
+    assert len(found) == len(placed)
+    for point in found:
+        assert point.across == placed[point.key].latency_interval
+        assert point.upright == placed[point.key].throughput_interval
+    assert all(p.across and p.upright for p in found)
+    assert any("95 % intervals" in note for note in chart.notes)
+    without = scatter_of(compare([workspace / "bm_results"]).panels[0])
+    assert not any("95 % intervals" in note for note in without.notes)

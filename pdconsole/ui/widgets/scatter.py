@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import msgspec
@@ -22,10 +22,13 @@ LEFT = TICK_CELLS + 1  # labels of the y axis, and the axis
 SERIES_COLOURS = 6
 LEAST_ROWS = 4  # of the plane, before the legend is shortened
 NEAR = 6  # cells that a click may be beside a point
+BARS = ("─", "│")
+BEYOND = 0.25  # of what the points span: so far the axes follow their intervals
 
 
 class ScatterPoint(msgspec.Struct, frozen=True):
-    """`hollow` are those that are doubted, `faint` those that keep no promise."""
+    """`hollow` are those that are doubted, `faint` those that keep no promise; `across` and
+    `upright` are between what x and y lie, None where nobody knows it."""
 
     key: str
     x: float
@@ -33,6 +36,8 @@ class ScatterPoint(msgspec.Struct, frozen=True):
     hollow: bool = False
     best: bool = False
     faint: bool = False
+    across: tuple[float, float] | None = None
+    upright: tuple[float, float] | None = None
 
 
 class ScatterSeries(msgspec.Struct, frozen=True):
@@ -64,7 +69,7 @@ class Scatter(Widget):
     """A plane, and a legend as long as it needs, at most half of the height.
 
     A click picks the nearest point. A point on the frontier has `*` behind its letter, a doubted
-    one `○` before it.
+    one `○` before it; its intervals are bars of its colour, beneath all else.
     """
 
     DEFAULT_CSS = "Scatter { background: $surface; }"
@@ -126,11 +131,10 @@ class Scatter(Widget):
         if not points or rows < 3 or width < LEFT + 20:
             return [self._text("", "text", width), self._text(f"  {chart.empty}", "muted", width)]
         across = width - LEFT - 2
-        xs = value_scale(
-            min(p.x for p in points), max(p.x for p in points), (None, None), across // 4
-        )
-        ys = value_scale(min(p.y for p in points), max(p.y for p in points), (None, None), rows)
+        xs = value_scale(*_span([(p.x, p.across) for p in points]), (None, None), across // 4)
+        ys = value_scale(*_span([(p.y, p.upright) for p in points]), (None, None), rows)
         plane = _Plane(across, rows, xs, ys, (" ", self._style("text")))
+        self._put_bars(plane)
         self._put_limit(plane)
         self._put_lines(plane)
         self._put_points(plane)
@@ -147,6 +151,21 @@ class Scatter(Widget):
     def _text(self, text: str, role: str, width: int) -> Strip:
         style = self._style(role)
         return Strip([Segment(set_cell_size(text, width), style)], width)
+
+    def _put_bars(self, plane: _Plane) -> None:
+        """That of the point under the cursor lies above the others."""
+        points = [(p, s.number) for s in self.chart.series for p in s.points]
+        for point, number in sorted(points, key=lambda pair: pair[0].key == self._current):
+            style = self._style("muted" if point.faint else series_role(number))
+            x, y = plane.place(point.x, point.y)
+            if point.across is not None:
+                left, right = (plane.place(end, point.y)[0] for end in point.across)
+                for at in range(max(0, left), min(plane.across - 1, right) + 1):
+                    plane.cells[y][at] = (BARS[0], style)
+            if point.upright is not None:
+                bottom, top = (plane.place(point.x, end)[1] for end in point.upright)
+                for at in range(max(0, top), min(plane.rows - 1, bottom) + 1):
+                    plane.cells[at][x] = (BARS[1], style)
 
     def _put_limit(self, plane: _Plane) -> None:
         limit = self.chart.limit
@@ -244,6 +263,18 @@ class Scatter(Widget):
                 segments += [Segment(f" {letter} ", style), Segment(text, self._style("text"))]
             lines.append(Strip(segments).adjust_cell_length(width, self._style("text")))
         return lines + [self._text(f" {printable(note)}", "muted", width) for note in chart.notes]
+
+
+def _span(values: Sequence[tuple[float, tuple[float, float] | None]]) -> tuple[float, float]:
+    """All values, and of their intervals what is not far from them: a few repeats have very wide
+    ones, and the points would be one."""
+    low, high = min(value for value, _ in values), max(value for value, _ in values)
+    intervals = [between for _, between in values if between is not None]
+    beyond = (high - low) * BEYOND
+    return (
+        max(min([low, *(least for least, _ in intervals)]), low - beyond),
+        min(max([high, *(most for _, most in intervals)]), high + beyond),
+    )
 
 
 class _Plane:
