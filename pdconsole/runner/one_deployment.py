@@ -23,6 +23,7 @@ from pdconsole.remote.errors import RemoteError
 from pdconsole.remote.values import News
 from pdconsole.runner.nodes import SessionNodes, nodes_of
 from pdconsole.runner.planning import grid_of
+from pdconsole.runner.ray_token import secrets_of
 from pdconsole.runner.user_errors import UserError, refusal
 from pdconsole.serving import deployment
 from pdconsole.serving.errors import ServingError
@@ -125,7 +126,11 @@ async def deployed(w: Wanted) -> AsyncIterator[tuple[DeploymentPlan, Mapping[str
             session=session,
         )
         await deployment.start(
-            plan, nodes.clients, show, startup_timeout_s=cluster.startup_timeout_s
+            plan,
+            nodes.clients,
+            show,
+            startup_timeout_s=cluster.startup_timeout_s,
+            secrets=secrets_of(plan),
         )
         async with undone(lambda: deployment.stop(plan, nodes.clients, show), w.say):
             yield plan, nodes.clients

@@ -23,6 +23,7 @@ from pdconsole.remote.errors import RemoteError
 from pdconsole.remote.feed import NewsFeed
 from pdconsole.results import ResultDirectory, RunFacts
 from pdconsole.runner.kv_gate import KvGate
+from pdconsole.runner.ray_token import secrets_of
 from pdconsole.runner.recording import Recording
 from pdconsole.runner.steering import Steering
 from pdconsole.runner.telemetry import metrics_name
@@ -133,6 +134,7 @@ class LayoutRun:
                 self._emit,
                 startup_timeout_s=self._c.cluster.startup_timeout_s,
                 log_offset=lambda p: self._c.recording.log_offset(p.node, plan.token(p)),
+                secrets=secrets_of(plan),
             )
         )
         return await self._wanted_to_the_end(starting)

@@ -27,16 +27,20 @@ async def start(
     *,
     startup_timeout_s: float,
     log_offset: Callable[[PlannedProcess], int] = lambda _: 0,
+    secrets: Mapping[str, str] | None = None,
     pace: Pace | None = None,
 ) -> None:
     """Returns when every process answers; each stage has `startup_timeout_s`.
 
     A process that runs already under the same plan is adopted, one under another plan is
     restarted. Every process's log is followed, an adopted one's from its `log_offset` (bytes) on.
+    `secrets`: the variables that processes of the plan name.
     Raises DeploymentError naming the process, its node and its last words; before that, and when
     cancelled, everything of the plan is stopped.
     """
-    startup = Startup(plan, nodes, emit, startup_timeout_s, log_offset, pace or Pace())
+    startup = Startup(
+        plan, nodes, emit, startup_timeout_s, log_offset, pace or Pace(), secrets or {}
+    )
     try:
         await _bring_up(plan, nodes, startup)
     except BaseException as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -35,6 +36,8 @@ class PlannedProcess(msgspec.Struct, frozen=True, kw_only=True):
     holds_slots: bool = True  # False: another process of the run locks them for it
     argv: tuple[str, ...]
     env: dict[str, str]
+    # Variables whose values are nobody's to see: whoever starts it has them, the plan has not.
+    secrets: tuple[str, ...] = ()
     files: dict[str, str] = {}  # beside its log, as ProcessSpec has them
     url: str  # base, without a path
     health_url: str
@@ -105,12 +108,15 @@ class DeploymentPlan(msgspec.Struct, frozen=True, kw_only=True):
     def token(self, process: PlannedProcess) -> str:
         return f"{self.session}/{self.run}/{process.name}"
 
-    def spec(self, process: PlannedProcess) -> ProcessSpec:
+    def spec(
+        self, process: PlannedProcess, secrets: Mapping[str, str] | None = None
+    ) -> ProcessSpec:
+        hidden = {name: (secrets or {})[name] for name in process.secrets}
         return ProcessSpec(
             token=self.token(process),
             session=self.session,
             argv=process.argv,
-            env={**process.env, PLAN_VARIABLE: process.digest},
+            env={**process.env, **hidden, PLAN_VARIABLE: process.digest},
             slots=process.slots if process.holds_slots else (),
             files={**process.files, PLAN_FILE: process.digest},
         )

@@ -27,6 +27,7 @@ from pdconsole.serving.worker_command import (
 )
 
 APP = "pdconsole"
+PLUGIN = "pdconsole"  # tells the metrics of a replica as vLLM has them; in the agent
 # What pins a bundle to a node takes none of it away from others.
 PIN = 0.001
 
@@ -189,6 +190,11 @@ def runtime_env(
     if served.kv is not None:
         env["NIXL_LOG_LEVEL"] = "INFO"
     env |= {name: value for name, value in cluster.env.items() if not name.startswith("RAY_")}
+    if cluster.ray.start:
+        # Ray on the nodes has it, with the agent in it.
+        env.pop("PYTHONPATH", None)
+        if "VLLM_PLUGINS" in env:  # a list of what vLLM may load
+            env["VLLM_PLUGINS"] += f",{PLUGIN}"
     if served.kv is not None:
         env |= served.kv.network.env
     placed = _placed_env(served, cluster, rules)

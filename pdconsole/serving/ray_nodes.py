@@ -43,6 +43,9 @@ fi 2>/dev/null
 exit $code
 """
 
+# Ray listens on every interface, and whoever reaches it could run code on its nodes.
+MODE, TOKEN = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"
+
 BASE_ENV = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Ten seconds by default, too coarse for what is sampled once a second.
@@ -73,7 +76,7 @@ def ray_process(
     is_head = node.name == head.name
     health = f"{url_of(node.dial_address, ports.dashboard_agent_listen)}/api/local_raylet_healthz"
     if is_head:
-        health = f"{dashboard_url(cluster, alone=alone)}/api/version"
+        health = f"{dashboard_url(cluster, alone=alone)}/api/gcs_healthz"
     return PlannedProcess(
         name=name,
         role="ray",
@@ -101,12 +104,14 @@ def ray_process(
         ),
         env={
             **BASE_ENV,
+            **auth_env(cluster),
             **cluster.env,
             # On the head only, but a node that listens on both must not meet them either.
             "AUTOSCALER_METRIC_PORT": str(ports.autoscaler_metrics),
             "DASHBOARD_METRIC_PORT": str(ports.dashboard_metrics),
             **device_env(node, sorted(slots)),
         },
+        secrets=secrets(cluster),
         url=dashboard_url(cluster, alone=alone)
         if is_head
         else url_of(node.dial_address, ports.dashboard_agent_listen),
@@ -114,6 +119,15 @@ def ray_process(
         metrics_url=f"{url_of(node.dial_address, ports.metrics_export)}/metrics",
         stage=0 if is_head else 1,
     )
+
+
+def auth_env(cluster: ClusterProfile) -> dict[str, str]:
+    """How Ray that we start is protected; a profile that says so itself has its way."""
+    return {MODE: "token"} if cluster.ray.start and MODE not in cluster.env else {}
+
+
+def secrets(cluster: ClusterProfile) -> tuple[str, ...]:
+    return (TOKEN,) if auth_env(cluster) else ()
 
 
 def dashboard_url(cluster: ClusterProfile, *, alone: bool) -> str:

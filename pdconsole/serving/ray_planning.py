@@ -25,7 +25,15 @@ from pdconsole.serving.ray_app import (
     runtime_env,
     serve_document,
 )
-from pdconsole.serving.ray_nodes import check_address, dashboard_url, gcs_address, ray_process
+from pdconsole.serving.ray_nodes import (
+    TOKEN,
+    auth_env,
+    check_address,
+    dashboard_url,
+    gcs_address,
+    ray_process,
+    secrets,
+)
 from pdconsole.serving.ray_ports import ray_ports, side_channels, wanted_on_ray
 from pdconsole.serving.run_rules import node_of, notes_of, url_of
 from pdconsole.serving.vllm_versions import EngineRules
@@ -76,8 +84,7 @@ def plan_on_ray(
                 rules,
             ),
             *_notes(run, served, cluster),
-            f"Ray's dashboard is at {url}"
-            + (f", on {cluster.driver_node} alone" if "//127.0.0.1:" in url else ""),
+            _dashboard_note(url, cluster),
         ),
         decodes_made_up_kv=makes_up_kv,
         serve_config=as_yaml(document, tuple(_about(run, served, model, cluster, url))),
@@ -243,6 +250,7 @@ def _app(document: Mapping[str, Any], cluster: ClusterProfile, *, alone: bool) -
         node=node.name,
         argv=in_python_of(cluster.ray.command[0], "@agent@", "ray-app", "@dir@/spec.json"),
         env=_door_env(cluster),
+        secrets=secrets(cluster),
         files={"spec.json": _told(spec)},
         url=url_of(node.dial_address, cluster.ports.router),
         health_url=f"{door}/readiness",
@@ -289,6 +297,7 @@ def _doors(
                     cluster.ray.command[0], "@agent@", "ray-replica", "@dir@/spec.json"
                 ),
                 env=_door_env(cluster),
+                secrets=secrets(cluster),
                 files={"spec.json": _told(spec)},
                 url=url,
                 health_url=f"{url}/health",
@@ -303,7 +312,8 @@ def _exporter(node: NodeProfile, cluster: ClusterProfile) -> str:
 
 def _door_env(cluster: ClusterProfile) -> dict[str, str]:
     """What concerns Ray: how it wants to be spoken to."""
-    return {name: value for name, value in cluster.env.items() if name.startswith("RAY_")}
+    named = {name: value for name, value in cluster.env.items() if name.startswith("RAY_")}
+    return {**auth_env(cluster), **named}
 
 
 def _told(spec: Mapping[str, Any]) -> str:
@@ -322,6 +332,16 @@ def _told(spec: Mapping[str, Any]) -> str:
 
 
 # --- what a person should know
+
+
+def _dashboard_note(url: str, cluster: ClusterProfile) -> str:
+    where = f"{url}, on {cluster.driver_node} alone" if "//127.0.0.1:" in url else url
+    if not secrets(cluster):
+        return f"Ray's dashboard is at {where}"
+    return (
+        f"Ray's dashboard is at {where}; it asks for what Ray's processes on "
+        f"{cluster.driver_node} have in their environment as {TOKEN}"
+    )
 
 
 def _notes(run: RunPlan, served: tuple[ServedRole, ...], cluster: ClusterProfile) -> Iterator[str]:

@@ -48,8 +48,10 @@ class Startup:
         timeout_s: float,
         log_offset: Callable[[PlannedProcess], int],
         pace: Pace,
+        secrets: Mapping[str, str],
     ) -> None:
         self._plan = plan
+        self._secrets = secrets
         self._nodes = nodes
         self._emit = emit
         self._timeout_s = timeout_s
@@ -100,7 +102,7 @@ class Startup:
                 await client.stop((token,))
         await self._refuse_a_foreigner(process)
         try:
-            await client.start(self._plan.spec(process))
+            await client.start(self._plan.spec(process, self._secrets))
         except RemoteError as error:
             self._fail(process, f"{process.name} could not be started. {error}", ())
         # A process that was started anew writes a new log.

@@ -110,6 +110,12 @@ def kv_transfer_config(
     return config
 
 
+# Set for every replica, and for those that hand KV over, whatever a node's login has; only
+# profiles overrule it. DEBUG costs 4 to 12 % of TPOT with vLLM, 5 to 10 times with NIXL.
+QUIET = {"VLLM_LOGGING_LEVEL": "INFO"}
+QUIET_TRANSFERS = {"NIXL_LOG_LEVEL": "INFO"}
+
+
 def worker_env(
     site: WorkerSite, *, cluster: ClusterProfile, model: ModelProfile, rules: EngineRules
 ) -> dict[str, str]:
@@ -117,9 +123,9 @@ def worker_env(
 
     Raises ServingError where a profile sets a variable that the placement decides.
     """
-    env = {"VLLM_LOGGING_LEVEL": "INFO"}  # DEBUG in somebody's login costs 4 to 12 % of TPOT
+    env = dict(QUIET)
     if site.kv is not None:
-        env["NIXL_LOG_LEVEL"] = "INFO"  # DEBUG costs 5 to 10 times
+        env |= QUIET_TRANSFERS
     env |= cluster.env
     if site.kv is not None:
         env |= site.kv.network.env

@@ -31,6 +31,7 @@ P5_RAY = PROFILES.cluster("p5-2node-ray")
 LOCAL = PROFILES.cluster("local-ray")
 TINY = PROFILES.model("tiny")
 RAY_VLLM = "0.29.0"
+SECRETS = {"RAY_AUTH_TOKEN": "x1"}
 # The layouts of the measurements that this program's experiments come from.
 CASES: tuple[tuple[str, Strategy, str], ...] = (
     ("4P-TP1+2D-TP2", "pack", "cuda-ipc"),
@@ -249,11 +250,11 @@ def test_ray_holds_the_slots_and_the_doors_only_show_theirs() -> None:
     plan = on_ray("2P-TP2+1D-TP4")
     assert plan.slots_of("p5-a") == tuple(range(8))
     head = named(plan, "ray-head")
-    assert plan.spec(head).slots == tuple(range(8))
+    assert plan.spec(head, SECRETS).slots == tuple(range(8))
     assert head.env["CUDA_VISIBLE_DEVICES"] == "0,1,2,3,4,5,6,7"
     assert value_of(head, "--num-gpus") == "8"
     door = named(plan, "P2")
-    assert (door.slots, plan.spec(door).slots) == ((2, 3), ())
+    assert (door.slots, plan.spec(door, SECRETS).slots) == ((2, 3), ())
     assert [p.name for stage in plan.stages for p in stage] == [
         *("ray-head", "P1", "P2", "D1", "router"),
     ]
@@ -298,8 +299,29 @@ def test_how_ray_wants_to_be_spoken_to_reaches_ray_and_doors_but_not_the_config(
     plan = on_ray("1P-TP4+1D-TP4", cluster=cluster)
     for process in plan.processes:
         assert process.env["RAY_AUTH_MODE"] == "token"
+        assert process.secrets == ()  # where the profile says so, the nodes have the token
     assert "RAY_AUTH_MODE" not in plan.serve_config
     assert "HF_HUB_OFFLINE" in plan.serve_config
+
+
+def test_ray_that_is_started_asks_for_a_token_that_no_plan_holds() -> None:
+    plan = on_ray("1P-TP4+1D-TP4", "spread")
+    assert {p.secrets for p in plan.processes} == {("RAY_AUTH_TOKEN",)}
+    for process in plan.processes:
+        assert process.env["RAY_AUTH_MODE"] == "token"
+        assert "RAY_AUTH_TOKEN" not in process.env
+        spec = plan.spec(process, SECRETS)
+        assert spec.env["RAY_AUTH_TOKEN"] == "x1"
+    on_theirs = on_ray("1P-TP4+1D-TP4", "spread", cluster=joined())
+    assert {p.secrets for p in on_theirs.processes} == {()}
+
+
+def test_what_vllm_may_load_includes_what_tells_its_metrics() -> None:
+    env = {"VLLM_PLUGINS": "mine", "PYTHONPATH": "/opt/mine"}
+    config = args_of(on_ray("4xTP2", cluster=P5_RAY.model_copy(update={"env": env})))
+    found = config["llm_configs"][0]["runtime_env"]["env_vars"]
+    assert found["VLLM_PLUGINS"] == "mine,pdconsole"
+    assert "PYTHONPATH" not in found
 
 
 # --- ports
