@@ -87,7 +87,7 @@ def _is_for_people(error: Exception) -> bool:
 def cli(ctx: click.Context, workspace: Path) -> None:
     """Explore prefill:decode disaggregation of vLLM: place, launch over ssh, load, watch, record,
     compare, decide. Without a command: the console."""
-    if not workspace.is_dir():
+    if not workspace.is_dir() and ctx.invoked_subcommand != "init":  # which names its own
         raise Failed(f"{workspace} is no directory; make a workspace with `pdconsole init DIR`")
     ctx.obj = workspace.resolve()
     if ctx.invoked_subcommand is None:

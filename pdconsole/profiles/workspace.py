@@ -169,14 +169,15 @@ def _folder(root: Path, kind: Kind) -> Path:
 
 
 def _files(root: Path, kind: Kind) -> list[Path]:
-    return sorted(_folder(root, kind).glob("*.yaml"))
+    return sorted(path for path in _folder(root, kind).glob("*.yaml") if path.is_file())
 
 
 def _stray_files(root: Path) -> list[ProfileProblem]:
     """Files that look like profiles and would never be found."""
     folders = {_folder(root, kind).name for kind in KINDS}
     stray = []
-    for path in sorted(p for p in root.rglob("*") if p.suffix in (".yaml", ".yml")):
+    found = (p for p in root.rglob("*") if p.suffix in (".yaml", ".yml") and p.is_file())
+    for path in sorted(found):
         place = path.parent.relative_to(root).as_posix()
         if place not in folders:
             advice = suggest(place, folders, f"move it into one of {', '.join(sorted(folders))}")

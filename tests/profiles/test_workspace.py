@@ -8,7 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from pdconsole import exit_codes
+from pdconsole.cli import cli
 from pdconsole.model.workload import MeasurePolicy
 from pdconsole.profiles import PolicyProfile, ProfileError, Profiles, init_workspace
 from pdconsole.profiles.workspace import shipped_profiles
@@ -136,6 +139,16 @@ def test_files_that_would_never_be_found(tmp_path: Path) -> None:
     assert advice == {"a.yaml": "did you mean clusters?", "b.yml": "rename it to b.yaml"}
 
 
+def test_a_directory_is_no_profile_whatever_its_name(tmp_path: Path) -> None:
+    for kind in ("clusters", "models", "experiments"):
+        (tmp_path / f"profiles/{kind}/old.yaml/deep.yml").mkdir(parents=True)
+    found = Profiles.open(tmp_path)
+    assert "old" not in {*found.names("cluster"), *found.names("model")}
+    assert found.check() == []
+    with pytest.raises(ProfileError, match="No experiment named 'old'"):
+        found.experiment("old")
+
+
 def test_init_makes_a_workspace_and_keeps_what_is_there(tmp_path: Path) -> None:
     target = tmp_path / "new" / "ws"
     written = init_workspace(target)
@@ -155,6 +168,18 @@ def test_init_where_a_file_stands(tmp_path: Path) -> None:
     (tmp_path / "sessions").write_text("")
     with pytest.raises(ProfileError, match="Cannot make a workspace"):
         init_workspace(tmp_path)
+
+
+def test_init_needs_no_workspace_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PDCONSOLE_WORKSPACE", str(tmp_path / "missing"))
+    refused = CliRunner().invoke(cli, ["sessions"])
+    assert refused.exit_code == exit_codes.CANNOT
+    assert "make a workspace with `pdconsole init DIR`" in refused.output
+    done = CliRunner().invoke(cli, ["init", str(tmp_path / "missing")])
+    assert done.exit_code == exit_codes.OK, done.output
+    assert Profiles.open(tmp_path / "missing").check() == []
 
 
 def test_policy_fields_are_those_of_the_model() -> None:
