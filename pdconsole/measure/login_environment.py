@@ -1,6 +1,7 @@
 """Variables that processes of a node inherit from its own set-up, and that spoil numbers.
 
-What cluster and network profiles set comes on top of it, so only what they leave alone matters.
+What cluster and network profiles set comes on top of it, and what every replica is started with; so
+only what these leave alone matters.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pdconsole.measure.verdicts import verdict
 from pdconsole.model.events import CheckResult
 from pdconsole.profiles.schema import ClusterProfile, NetworkProfile
 from pdconsole.remote.values import Inventory
+from pdconsole.serving.worker_command import QUIET, QUIET_TRANSFERS
 
 # All that a node is asked for: nothing else of its environment is looked at.
 VARIABLES = (*LOUD, "UCX_TLS", "UCX_NET_DEVICES", "CUDA_VISIBLE_DEVICES")
@@ -44,4 +46,6 @@ def login_environment(
 
 
 def _overruled(name: str, env: Mapping[str, str], networks: list[NetworkProfile]) -> bool:
+    if name in QUIET or name in QUIET_TRANSFERS:
+        return True
     return name in env or (bool(networks) and all(name in network.env for network in networks))

@@ -68,7 +68,7 @@ def preflight(
         inventory = inventories.get(node.name)
         if inventory is None:
             reason = (unreachable or {}).get(node.name, "it did not answer")
-            results.append(_unreachable(node, reason))
+            results.append(_unreachable(node, reason, cluster))
             continue
         moving = [run for run in runs if run.placement.layout.is_pd and _is_on(run, node.name)]
         use = _Use(
@@ -108,7 +108,7 @@ def preflight_cluster(
         inventory = inventories.get(node.name)
         if inventory is None:
             if node.name in (unreachable or {}):
-                results.append(_unreachable(node, (unreachable or {})[node.name]))
+                results.append(_unreachable(node, (unreachable or {})[node.name], cluster))
             continue
         several = len(cluster.nodes) > 1
         use = _Use(slots=range(node.gpus), moves_kv=True, crosses_nodes=several)
@@ -166,13 +166,18 @@ def _networks(
     return [networks[name] for name in names if name in networks]
 
 
-def _unreachable(node: NodeProfile, reason: str) -> CheckResult:
+def _unreachable(node: NodeProfile, reason: str, cluster: ClusterProfile) -> CheckResult:
+    by_hand = f"try `ssh {node.ssh_host}` by hand, then look at the cluster's profile"
+    here = (
+        "simulated nodes are processes of this machine: mend here what is named, and ask again;"
+        " they are started anew"
+    )
     return verdict(
         node.name,
         "reachable",
         "fail",
         reason,
-        f"try `ssh {node.ssh_host}` by hand, then look at the cluster's profile",
+        here if cluster.simulated else by_hand,
         hard=True,
     )
 

@@ -187,16 +187,23 @@ class _Trial:
         """Every pair is given another prompt's blocks once, the first pair at every length and
         with a few wrong blocks too."""
         cases = []
+        errors = 0
         for number, (p, d) in enumerate(itertools.product(self._prefill, self._decode)):
             for length in self._lengths if number == 0 else self._lengths[:1]:
-                cases += await self._corruptions(p, d, length, all_kinds=number == 0)
+                found, whole = await self._corruptions(p, d, length, all_kinds=number == 0)
+                cases += found
+                errors += not whole
+                if errors == ENOUGH_FAILED:
+                    return cases
         return cases
 
     async def _corruptions(
         self, p: Process, d: Process, length: int, *, all_kinds: bool
-    ) -> list[Case]:
-        """Fresh prompts for each: a prefix cache must not answer. An error here ends them: a
-        refused wrong transfer says nothing about the right ones."""
+    ) -> tuple[list[Case], bool]:
+        """The cases, and whether all were tried.
+
+        Fresh prompts for each: a prefix cache must not answer. An error ends them: a refused wrong
+        transfer says nothing about the right ones, and one that hangs takes TIMEOUT_S."""
         kinds: list[tuple[str, Callable[[BlockIds, BlockIds], BlockIds | None]]] = [
             (OTHER_PROMPT, lambda _own, other: other)
         ]
@@ -205,16 +212,16 @@ class _Trial:
                 ("one block another prompt's", one_replaced),
                 ("two blocks swapped", lambda own, _other: swapped(own)),
             ]
-        cases = []
+        cases: list[Case] = []
         for name, corrupt in kinds:
             try:
                 case = await self._corruption(p, d, length, name, corrupt)
             except _NoAnswerError as e:
                 self._say(f"{name}, {length} tokens: {e}")
-                continue
+                return cases, False
             if case is not None:
                 cases.append(case)
-        return cases
+        return cases, True
 
     async def _corruption(
         self,

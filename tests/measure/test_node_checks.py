@@ -180,9 +180,19 @@ def test_an_address_that_is_not_the_nodes_own() -> None:
 
 
 def test_what_profiles_set_overrules_what_the_node_sets() -> None:
-    b = looked(variables={"UCX_TLS": "tcp", "NCCL_DEBUG": "INFO", "NIXL_LOG_LEVEL": "DEBUG"})
-    found = of(check(b, cluster={"env": {"NIXL_LOG_LEVEL": "INFO"}}), "b", "login-env")
+    b = looked(variables={"UCX_TLS": "tcp", "NCCL_DEBUG": "INFO", "UCX_LOG_LEVEL": "DEBUG"})
+    found = of(check(b, cluster={"env": {"UCX_LOG_LEVEL": "WARN"}}), "b", "login-env")
     assert found.value == "NCCL_DEBUG=INFO"
+
+
+def test_what_every_replica_is_started_with_overrules_what_the_node_sets() -> None:
+    b = looked(variables={"VLLM_LOGGING_LEVEL": "DEBUG", "NIXL_LOG_LEVEL": "DEBUG"})
+    assert problems(check(b)) == {}
+    # A profile that asks for it is told so itself.
+    loud = check(b, cluster={"env": {"NIXL_LOG_LEVEL": "DEBUG"}})
+    assert {name: verdict for (_, name), (verdict, _) in problems(loud).items()} == {
+        "debug-env": "warn"
+    }
 
 
 def test_a_wrong_time_of_day_is_told() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import fake_measuring as fake
 import pytest
 
-from pdconsole.measure.preflight import preflight
+from pdconsole.measure.preflight import preflight, preflight_cluster
 from pdconsole.model.events import CheckResult
 from pdconsole.remote.values import ClockSeen, GpuProcess, Inventory, NodeGpu, SlotLock
 
@@ -116,6 +116,23 @@ def test_an_unreachable_node_is_named_with_its_reason():
     )
     found = of(results, "b", "reachable")
     assert (found.verdict, found.value, found.hard) == ("fail", "connection refused", True)
+    assert "`ssh b`" in found.advice
+
+
+def test_why_simulated_nodes_are_not_reached_lies_here():
+    results = preflight_cluster(
+        {},
+        cluster=fake.CLUSTER.model_copy(update={"simulated": True}),
+        session="",
+        unreachable=dict.fromkeys("ab", "the embedded cluster has no place: the disk is full"),
+    )
+    assert {(r.node, r.verdict) for r in results if r.check == "reachable"} == {
+        ("a", "fail"),
+        ("b", "fail"),
+    }
+    for found in (of(results, "a", "reachable"), of(results, "b", "reachable")):
+        assert "this machine" in found.advice
+        assert "ssh" not in found.advice
 
 
 def test_a_node_that_no_run_uses_is_left_alone():

@@ -204,6 +204,38 @@ async def test_transfers_that_fail_are_not_tried_for_hours(
     assert not any(who == "router" for who, _ in engine.log)
 
 
+class RefusesWrong(Client):
+    """D takes another prompt's blocks for a fault, or hangs on them."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self.refused = 0
+
+    async def http(self, method: str, url: str, *, body: bytes, **how: Any) -> HttpReply:
+        asked = json.loads(body).get("kv_transfer_params") or {}
+        own = self.engine.held.get(asked.get("remote_request_id") or "")
+        if own is not None and asked["remote_block_ids"] != [list(own)]:
+            self.refused += 1
+            return HttpReply(status=500, body=b"timed out", elapsed_ms=180e3)
+        return await super().http(method, url, body=body, **how)
+
+
+async def test_an_error_ends_what_is_corrupted_on_purpose(
+    engine: Engine, model: ModelProfile
+) -> None:
+    client = RefusesWrong(engine)
+    said: list[str] = []
+    made = await tried(engine, model, pairs=6, under_load=False, client=client, say=said.append)
+    assert len(healthy(made)) == 12
+    assert not [case for case in made.cases if case.kind == "corrupted"]
+    # One kind at each of three lengths, not three kinds at four lengths and five more pairs.
+    assert client.refused == 3
+    refusals = [line for line in said if "timed out" in line]
+    assert [line.split(":")[0] for line in refusals] == [
+        f"another prompt's blocks, {length} tokens" for length in (20, 100, 405)
+    ]
+
+
 class SilentRouter(Client):
     async def http(self, method: str, url: str, *, body: bytes, **how: Any) -> HttpReply:
         if "http://r" in url:
