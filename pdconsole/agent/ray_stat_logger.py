@@ -41,7 +41,7 @@ def _stat_logger() -> type:
     class StatLogger(base):  # type: ignore[misc]
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
-            OFFER.take()
+            OFFER.take(anew=True)
 
         def log_engine_initialized(self) -> None:
             super().log_engine_initialized()
@@ -59,14 +59,15 @@ class Offer:
         self._server: Optional[_Server] = None
         self._generate: Any = None
 
-    def take(self) -> None:
-        """Never raises: metrics are no reason for an engine not to start."""
+    def take(self, anew: bool = False) -> None:
+        """`anew`: for an engine that takes an earlier one's place in this process. Never raises:
+        metrics are no reason for an engine not to start."""
         try:
-            self._take()
+            self._take({} if anew else dict(self._collectors))
         except Exception as error:  # noqa: BLE001
             _log.warning("pdconsole: the replica's own metrics are not offered: %r", error)
 
-    def _take(self) -> None:
+    def _take(self, collectors: Dict[str, Any]) -> None:
         client: Any = importlib.import_module("prometheus_client")
         self._generate = client.generate_latest
         # As vLLM finds its own (vllm/v1/metrics/prometheus.py). They are held here: another logger
@@ -74,7 +75,8 @@ class Offer:
         for collector in list(client.REGISTRY._collector_to_names):
             name = str(getattr(collector, "_name", ""))
             if name.startswith(PREFIX):
-                self._collectors.setdefault(name, collector)
+                collectors.setdefault(name, collector)
+        self._collectors = collectors
         if self._server is None:
             name = replica_id() or str(os.getpid())
             self._server = _Server(ray_exact_metrics.address(name), _Handler)
@@ -92,13 +94,6 @@ class Offer:
                 parts.append(cast(bytes, self._generate(_One(collector))))
                 time.sleep(0)
         return b"".join(parts)
-
-    def close(self) -> None:
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            self._server = None
-        self._collectors.clear()
 
 
 class _One:

@@ -89,7 +89,11 @@ PrometheusStatLogger(None, [0])  # another one of vLLM's takes ours out of the r
 logger.log_engine_initialized()
 print("ready", flush=True)
 for line in sys.stdin:
-    logger.record(int(line))
+    if line == "anew\\n":
+        logger = own(vllm_config=None)
+        logger.log_engine_initialized()
+    else:
+        logger.record(int(line))
     print("recorded", flush=True)
 """
 
@@ -123,7 +127,7 @@ class Replica:
             assert self.process.stderr is not None
             pytest.fail(self.process.stderr.read())
 
-    def record(self, size: int) -> None:
+    def record(self, size: int | str) -> None:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(f"{size}\n")
@@ -165,6 +169,13 @@ def test_a_client_that_takes_its_time_holds_nobody_up(replica: Replica) -> None:
         began = time.monotonic()
         assert fetch(replica.replica_id).startswith("vllm:nixl_bytes_transferred_sum 1\n")
         assert time.monotonic() - began < 5
+
+
+def test_an_engine_that_takes_anothers_place_counts_for_itself(replica: Replica) -> None:
+    replica.record(5)
+    replica.record("anew")
+    replica.record(7)
+    assert "vllm:nixl_bytes_transferred_sum 7\n" in fetch(replica.replica_id)
 
 
 def test_many_at_once(replica: Replica) -> None:
