@@ -34,7 +34,7 @@ def take(asked: Mapping[str, Any], env: Mapping[str, str], nic_root: str) -> Dic
         "ports": taken_ports([(str(a), int(p)) for a, p in asked["ports"]]),
         "variables": {n: os.environ[n] for n in asked["variables"] if n in os.environ},
         "devices": devices(nic_root),
-        "ray": ray_look.take(asked["dashboard"]) if asked.get("dashboard") else None,
+        "ray": ray_look.take(asked["dashboard"], merged) if asked.get("dashboard") else None,
     }
 
 

@@ -56,8 +56,8 @@ class Dashboard:
         self._ask("DELETE", APPLICATIONS, None, PUT_TIMEOUT_S)
 
     def follow_log(self, actor_id: str, suffix: str, interval_s: float = 0.5) -> Iterator[bytes]:
-        """What an actor's worker wrote so far, and goes on writing (`suffix`: out or err)."""
-        asked = {"actor_id": actor_id, "suffix": suffix, "lines": 10000, "interval": interval_s}
+        """All that an actor's worker wrote, and what it goes on writing (`suffix`: out or err)."""
+        asked = {"actor_id": actor_id, "suffix": suffix, "lines": -1, "interval": interval_s}
         path = "/api/v0/logs/stream?" + urlencode(asked)
         connection = self._connect(None)
         try:
@@ -65,7 +65,7 @@ class Dashboard:
             # It may be long until an actor writes.
             response = connection.getresponse()
             if response.status != 200:
-                raise DashboardError(_refusal(response.status, response.read()))
+                raise DashboardError(_refusal(response.status, response.read()), response.status)
             while True:
                 data = response.read1(65536)
                 if not data:
@@ -135,7 +135,7 @@ def _refusal(status: int, body: bytes) -> str:
     if status in (401, 403):
         return (
             f"Ray's dashboard asks for its token (HTTP {status}); "
-            "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN in the profile's environment"
+            "set RAY_AUTH_MODE: token and RAY_AUTH_TOKEN_PATH in env of the cluster's profile"
         )
     text = body.decode("utf-8", "replace")
     with contextlib.suppress(ValueError, KeyError, TypeError):

@@ -4,47 +4,68 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import urllib.error
 import urllib.request
 from typing import Any, Dict, List, Mapping, Optional
 
+from pdconsole.agent import paths
+
 TIMEOUT_S = 15.0
-# A cluster with Ray's own authentication wants this; it is never written anywhere.
-TOKEN = "RAY_AUTH_TOKEN"
+# A cluster with Ray's own authentication wants this, or what the file holds; it is never told on.
+TOKEN, TOKEN_PATH = "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 
 
 class _NoAnswerError(Exception):
     """The sentence says why."""
 
 
-def take(dashboard: str) -> Dict[str, Any]:
+def take(dashboard: str, env: Mapping[str, str]) -> Dict[str, Any]:
     """Version, nodes, applications; `trouble` where it cannot be had."""
+    ask = _Dashboard(dashboard, env)
     try:
-        said = _get(dashboard, "/api/version")
+        said = ask.get("/api/version")
         found = {
             "version": str(said.get("ray_version", "")),
-            "nodes": _nodes(dashboard),
-            **_serve(_get(dashboard, "/api/serve/applications/")),
+            "nodes": _nodes(ask),
+            **_serve(ask.get("/api/serve/applications/")),
         }
     except _NoAnswerError as error:
         return {"trouble": str(error)}
     return found
 
 
-def _get(dashboard: str, path: str) -> Dict[str, Any]:
-    url = dashboard.rstrip("/") + path
-    token = os.environ.get(TOKEN, "")
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
+def _token(env: Mapping[str, str]) -> str:
+    if env.get(TOKEN) or not env.get(TOKEN_PATH):
+        return env.get(TOKEN, "")
+    path = paths.expanded(env[TOKEN_PATH])
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read().strip()
+    except OSError as error:
+        raise _NoAnswerError(f"{TOKEN_PATH}={path}: {error.strerror}") from error
+
+
+class _Dashboard:
+    def __init__(self, url: str, env: Mapping[str, str]) -> None:
+        self._url, self._env = url.rstrip("/"), env
+
+    def get(self, path: str) -> Dict[str, Any]:
+        token = _token(self._env)
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return _get(self._url + path, headers)
+
+
+def _get(url: str, headers: Mapping[str, str]) -> Dict[str, Any]:
     # A node's proxy settings are for the world outside.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        request = urllib.request.Request(url, headers=headers)
+        request = urllib.request.Request(url, headers=dict(headers))
         with opener.open(request, timeout=TIMEOUT_S) as reply:
             said = json.loads(reply.read().decode("utf-8", "replace"))
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):
-            raise _NoAnswerError(f"{url} wants a token, and {TOKEN} is not its") from error
+            said = f"{url} wants the cluster's token: name its file in {TOKEN_PATH}"
+            raise _NoAnswerError(said) from error
         raise _NoAnswerError(f"{url} answers with HTTP {error.code}") from error
     except urllib.error.URLError as error:
         raise _NoAnswerError(f"{url} does not answer: {error.reason}") from error
@@ -55,8 +76,8 @@ def _get(dashboard: str, path: str) -> Dict[str, Any]:
     return said
 
 
-def _nodes(dashboard: str) -> List[Dict[str, Any]]:
-    said = _get(dashboard, "/api/v0/nodes?limit=10000")
+def _nodes(dashboard: _Dashboard) -> List[Dict[str, Any]]:
+    said = dashboard.get("/api/v0/nodes?limit=10000")
     listed = (said.get("data") or {}).get("result") or {}
     used = _used(dashboard)
     return [
@@ -72,10 +93,10 @@ def _nodes(dashboard: str) -> List[Dict[str, Any]]:
     ]
 
 
-def _used(dashboard: str) -> Optional[Any]:
+def _used(dashboard: _Dashboard) -> Optional[Any]:
     """node -> what is used there, as Ray's autoscaler counts it; None: it does not tell."""
     try:
-        said = _get(dashboard, "/api/cluster_status")
+        said = dashboard.get("/api/cluster_status")
     except _NoAnswerError:
         return None
     status = ((said.get("data") or {}).get("clusterStatus") or {}).get("loadMetricsReport") or {}

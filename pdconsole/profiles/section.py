@@ -54,7 +54,10 @@ _SECRET_WORDS = re.compile(
 
 
 def looks_secret(key: str) -> bool:
-    """Whether a variable or option of this name usually holds a secret (`HF_TOKEN`, `api-key`)."""
+    """Whether a variable or option of this name usually holds a secret (`HF_TOKEN`, `api-key`), not
+    merely where one is (`RAY_AUTH_TOKEN_PATH`)."""
+    if re.search(r"[_-](?:path|file)$", key.lower()):
+        return False
     return _SECRET_WORDS.search(key.lower()) is not None
 
 

@@ -160,11 +160,12 @@ RAY_SAYS: dict[str, Any] = {
 
 
 @contextmanager
-def dashboard(says: dict[str, Any], status: int = 200) -> Iterator[str]:
+def dashboard(says: dict[str, Any], token: str = "") -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             found = says.get(self.path.partition("?")[0])
-            self.send_response(404 if found is None else status)
+            allowed = self.headers.get("Authorization", "") == (f"Bearer {token}" if token else "")
+            self.send_response(401 if not allowed else 404 if found is None else 200)
             self.end_headers()
             self.wfile.write(json.dumps(found).encode())
 
@@ -202,7 +203,13 @@ def test_a_ray_cluster_that_tells_no_usage(node: Node) -> None:
 
 def test_no_dashboard_and_one_that_wants_a_token_say_so(node: Node) -> None:
     client = greeted(node)
-    with dashboard(RAY_SAYS, status=401) as url:
-        assert "RAY_AUTH_TOKEN" in looked(client, dashboard=url)["ray"]["trouble"]
+    (node.home / "token").write_text("5e\n")
+    with dashboard(RAY_SAYS, token="5e") as url:
+        assert "RAY_AUTH_TOKEN_PATH" in looked(client, dashboard=url)["ray"]["trouble"]
+        for env in ({"RAY_AUTH_TOKEN_PATH": "~/token"}, {"RAY_AUTH_TOKEN": "5e"}):
+            found = looked(client, dashboard=url, env=env)["ray"]
+            assert found["version"] == "2.60.0"
+        env = {"RAY_AUTH_TOKEN_PATH": "~/absent"}
+        assert "/absent: No such file" in looked(client, dashboard=url, env=env)["ray"]["trouble"]
     assert "does not answer" in looked(client, dashboard=url)["ray"]["trouble"]
     assert looked(client)["ray"] is None

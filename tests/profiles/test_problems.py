@@ -280,7 +280,10 @@ def test_secrets_are_refused_and_never_repeated(tmp_path: Path, folder: str, tex
     assert not any(value in str(p) for p in found for value in ("hunter2", "7357"))
 
 
-@pytest.mark.parametrize("key", ["TOKENIZERS_PARALLELISM", "VLLM_MAX_TOKENS", "UCX_KEEPALIVE"])
+@pytest.mark.parametrize(
+    "key",
+    ["TOKENIZERS_PARALLELISM", "VLLM_MAX_TOKENS", "UCX_KEEPALIVE", "RAY_AUTH_TOKEN_PATH"],
+)
 def test_what_only_resembles_a_secret_is_allowed(key: str) -> None:
     assert not looks_secret(key)
 
