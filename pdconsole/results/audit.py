@@ -23,7 +23,7 @@ from pdconsole.model.audit_rules import audit
 from pdconsole.model.layout import Layout, LayoutError, parse_layout
 from pdconsole.results.audit_text import report_text
 from pdconsole.results.point_row import PointRow
-from pdconsole.results.reading import read_points
+from pdconsole.results.reading import different, read_points
 
 # guidellm leaves its warm-up and cool-down out, pdconsole counts a steady window.
 _WHOLE_RUNS = frozenset({"vllm bench serve", "aiperf", "genai-bench"})
@@ -63,7 +63,7 @@ def audit_paths(paths: Iterable[Path]) -> AuditReport:
     """Read files and directories (a directory of directories is all of those) and audit them."""
     rows: list[PointRow] = []
     skipped: list[str] = []
-    for path in dict.fromkeys(paths):
+    for path in different(paths):
         found, problems = read_points(path)
         rows += found
         skipped += [str(problem) for problem in problems]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,7 @@ from pdconsole.results.errors import ResultError
 from pdconsole.results.frontier_text import frontier_lines, slo_lines
 from pdconsole.results.panel import Panel, Setting, panels
 from pdconsole.results.point_flags import flagged
-from pdconsole.results.reading import PointRow, read_points
+from pdconsole.results.reading import PointRow, different, read_points
 from pdconsole.results.regime_table import TITLES, certainty_lines, regime_lines
 from pdconsole.results.strip_chart import strip_legend, strip_lines
 from pdconsole.results.table import points_table, wrapped
@@ -116,9 +117,12 @@ def compare(paths: Iterable[Path], axes: Axes | None = None) -> Comparison:
     rows: list[PointRow] = []
     skipped: list[str] = []
     notes: list[str] = []
+    read: set[str] = set()  # each file counts once, also where paths overlap
     for path in _result_paths(paths):
         found, problems = read_points(path)
-        rows += map(flagged, found)
+        real = {row.file: os.path.realpath(row.file) for row in found}
+        rows += [flagged(row) for row in found if real[row.file] not in read]
+        read.update(real.values())
         skipped += [str(problem) for problem in problems]
         if found and (note := _unfinished(path, len(found))):
             notes.append(note)
@@ -133,7 +137,7 @@ def _result_paths(paths: Iterable[Path]) -> list[Path]:
     for path in paths:
         inner = [] if _holds_results(path) else _inner_directories(path)
         found += inner or [path]
-    return list(dict.fromkeys(found))
+    return different(found)
 
 
 def _holds_results(path: Path) -> bool:

@@ -13,13 +13,13 @@ from pdconsole.results.point_row import PointRow
 
 
 def flagged(row: PointRow) -> PointRow:
-    """The row with what its own numbers raise; ours, and those that have flags, as they are."""
-    if row.source == "pdconsole" or row.flags:
+    """The row with what its own numbers raise; ours, and reports that have flags, as they are."""
+    if row.source == "pdconsole" or (row.source == "llm-d" and row.flags):
         return row
     found = quality_flags(_evidence(row))
     flags = {flag.name: flag.evidence for flag in found}
     bad = tuple(flag.name for flag in found if flag.weight == "bad")
-    return msgspec.structs.replace(row, flags=flags, bad=bad) if flags else row
+    return msgspec.structs.replace(row, flags=row.flags | flags, bad=bad) if flags else row
 
 
 def _evidence(row: PointRow) -> Evidence:

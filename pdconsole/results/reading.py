@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +17,7 @@ from pdconsole.results.network_tests import is_network_test
 from pdconsole.results.point_row import PointRow
 from pdconsole.results.readers import aiperf, bench_serve, genai_bench, guidellm, llm_d, ours
 
-__all__ = ["PointRow", "read_directory", "read_point", "read_points"]
+__all__ = ["PointRow", "different", "read_directory", "read_point", "read_points"]
 
 
 class _Reader(Protocol):
@@ -37,10 +38,15 @@ _DEPTH = 8  # levels of directories that are looked through
 _BESIDE = re.compile(
     r"\..*|.*\.pytorch\.json|summary\.json|experiment_metadata\.json|debug_for_run_.*"
     r"|(in|out)puts\.json|run_config\.json|server_metrics_export\.json|.*_timeslices\.json"
-    r"|.*_aggregate\.json|search_history\.json"
+    r"|.*_aggregate\.json|search_history\.json|phase_manifest\.json"
 )
 _YAML = (".yaml", ".yml")
 _NO_RESULTS_IN = re.compile(r"\..*|logs|requests|superseded|aggregate|sweep_aggregate")
+
+
+def different(paths: Iterable[Path]) -> list[Path]:
+    """Each file and directory once, under the first of its names."""
+    return [*{os.path.realpath(path): path for path in reversed([*paths])}.values()][::-1]
 
 
 def read_points(path: Path) -> tuple[list[PointRow], list[ResultError]]:
@@ -120,6 +126,8 @@ class _Tree:
             return rows, [*problems, ResultError(f"cannot read {directory}: {e.strerror}")]
         for each in inner:
             if not each.is_dir() or _NO_RESULTS_IN.fullmatch(each.name) or self._leads_back(each):
+                continue
+            if aiperf.is_of_phases(each):
                 continue
             more, wrong = self._read(each, depth - 1)
             rows += more

@@ -8,6 +8,8 @@ from measured_data import MEASURED, needs_measured_data
 
 from pdconsole.model.workload import Point
 from pdconsole.results import ResultDirectory, compare
+from pdconsole.results.audit import audit_paths
+from pdconsole.results.export import read_all
 
 CONC4, CONC16 = Point("concurrency", 4), Point("concurrency", 16)
 
@@ -85,3 +87,24 @@ def test_all_published_results_fit(width: int) -> None:
     assert max(map(len, text.splitlines())) <= width
     assert "spread tcp" not in text  # network comes first
     assert "tcp spread" in text
+
+
+def test_a_directory_given_twice_counts_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point = Point("concurrency", 8)
+    directory = ResultDirectory.create(tmp_path / "bm", a_plan(), FACTS)
+    file = directory.write_point(point, a_measurement(point))
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "x.json").write_text("{")
+    (tmp_path / "link").symlink_to(tmp_path / "bm")
+    monkeypatch.chdir(tmp_path)
+    spellings = [Path("bm"), Path("./bm/"), tmp_path / "bm", Path("bm/../bm"), Path("link")]
+    spellings += [directory.path, file, Path("broken"), tmp_path / "broken"]
+    found = compare(spellings)
+    assert len(found.rows) == 1
+    assert len(found.skipped) == 1
+    # The reader of audit and export does the same.
+    assert len(audit_paths(spellings).skipped) == 1
+    rows, problems = read_all(spellings)
+    assert (len(rows), len(problems)) == (1, 1)

@@ -87,6 +87,39 @@ def test_a_sweep_of_aiperf_is_one_run_of_several_points(tmp_path: Path) -> None:
     assert {row.layout for row in rows} == {"4xtp2"}
 
 
+def test_what_aiperf_writes_of_each_phase_is_no_second_point(tmp_path: Path) -> None:
+    directory = tmp_path / "x_4xtp2" / "c2"
+    write(directory / EXPORT, aiperf(CONCURRENT))
+    write(directory / "phase_manifest.json", {"phases": [], "schema_version": 1})
+    for phase in ("warmup", "profiling"):
+        write(directory / "phases" / phase / EXPORT, aiperf(CONCURRENT))
+    # Any other directory of that name is one.
+    write(tmp_path / "phases" / "4xtp2" / EXPORT, aiperf(CONCURRENT | {"concurrency": 9}))
+    assert sorted(row.point for row in rows_of(tmp_path)) == ["c=2", "c=9"]
+
+
+def test_aiperf_divides_tokens_by_a_time_of_its_own(tmp_path: Path) -> None:
+    told = {"unit": "tokens/sec", "avg": 238.5}  # from first start to last end, not `duration`
+    row = read_point(write(tmp_path / EXPORT, aiperf(CONCURRENT, total_token_throughput=told)))
+    assert (row.total_token_throughput, row.output_throughput, row.duration_s) == (238.5, 60.0, 4.0)
+
+
+def test_phases_of_different_loads_have_none_in_common(tmp_path: Path) -> None:
+    document = aiperf(CONCURRENT)
+    document["input_config"]["phases"].append({"kind": "profiling", "concurrency": 8})
+    assert read_point(write(tmp_path / EXPORT, document)).point == "?"
+
+
+def test_genai_perf_is_not_taken_for_aiperf(tmp_path: Path) -> None:
+    config = {"model_names": ["m"], "perf_analyzer": {"stimulus": {"concurrency": 8}}}
+    path = write(
+        tmp_path / "profile_export_genai_perf.json", aiperf(CONCURRENT, input_config=config)
+    )
+    rows, problems = read_points(path)
+    assert rows == []
+    assert "files of GenAI-Perf are not read" in str(problems[0])
+
+
 def test_guidellm_in_our_words(tmp_path: Path) -> None:
     concurrent = {"type_": "concurrent", "streams": 3, "max_concurrency": 3}
     document = guidellm(concurrent, {"type_": "synchronous"})
@@ -103,6 +136,17 @@ def test_guidellm_in_our_words(tmp_path: Path) -> None:
     assert second.ci == {"ttft_mean_ms": (30.0, 50.0), "e2el_mean_ms": (130.0, 150.0)}
     assert second.started_wall is not None
     assert first.started_wall == second.started_wall + 10  # it was measured after it
+
+
+def test_lengths_that_guidellm_was_asked_for_are_those_of_all_its_points(tmp_path: Path) -> None:
+    document = guidellm({"type_": "synchronous"})
+    data = {"kind": "synthetic_text", "prompt_tokens": 100, "output_tokens": 30, "turns": 1}
+    document["config"]["spec"]["data"] = [data]
+    (row,) = rows_of(write(tmp_path / "benchmarks.json", document))
+    assert (row.input_len, row.output_len, row.input_tokens) == (100, 30, 648)
+    document["config"]["spec"]["data"] = [data, data | {"prompt_tokens": 500}]
+    (row,) = rows_of(write(tmp_path / "benchmarks.json", document))
+    assert (row.input_len, row.output_len) == (81, 20)
 
 
 def test_loads_of_guidellm(tmp_path: Path) -> None:
@@ -126,6 +170,34 @@ def test_genai_bench_in_our_words(tmp_path: Path, unit: str) -> None:
     assert row.ttft_mean_ms == pytest.approx(35.0)
     assert row.tpot_p99_ms == pytest.approx(6.75)
     assert row.tokens_per_s_per_gpu == 80.0
+    assert (row.input_tokens, row.output_tokens, row.flags) == (600, 200, {})
+
+
+@pytest.mark.parametrize(
+    ("scenario", "lengths"),
+    [
+        ("N(480,240)/(300,150)", (480, 300)),
+        ("U(50,100)/(200,250)", (75, 225)),
+        ("U(50,100)", (60, 20)),  # the means of what was sent
+        ("dataset", (60, 20)),
+    ],
+)
+def test_scenarios_of_genai_bench(tmp_path: Path, scenario: str, lengths: tuple[int, int]) -> None:
+    document = genai_bench(4, "ms")
+    document["aggregated_metrics"]["scenario"] = scenario
+    row = read_point(write(tmp_path / "x.json", document))
+    assert (row.input_len, row.output_len) == lengths
+
+
+def test_genai_bench_without_its_warm_up_says_of_what_its_tokens_are(tmp_path: Path) -> None:
+    document = genai_bench(4, "ms")
+    document["aggregated_metrics"]["num_completed_requests"] = 12  # two are of the warm-up
+    row = read_point(write(tmp_path / "x.json", document))
+    assert (row.completed, row.input_tokens, row.output_tokens) == (12, None, None)
+    assert row.flags == {
+        "requests-left-out": "2 of 12 requests are not in its latencies and tokens, but in its"
+        " time: its token rates are 17 % too low"
+    }
 
 
 def bench_serve(**changes: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pdconsole.results.errors import ResultError
 from pdconsole.results.export import aiperf, flat, llm_d, sweep
 from pdconsole.results.export.writing import ExportFile, write_directory, write_file
 from pdconsole.results.point_row import PointRow
-from pdconsole.results.reading import read_points
+from pdconsole.results.reading import different, read_points
 
 FORMS = ("csv", "parquet", "sweep", "llm-d", "aiperf")
 SINGLE_FILES = ("csv", "parquet")  # the others are directories
@@ -36,7 +36,7 @@ def read_all(paths: Iterable[Path]) -> tuple[list[PointRow], list[ResultError]]:
     rows: list[PointRow] = []
     problems: list[ResultError] = []
     read: set[Path] = set()
-    for path in paths:
+    for path in different(paths):
         found, wrong = read_points(path)
         files = {row.file: Path(row.file).resolve() for row in found}
         rows += [row for row in found if files[row.file] not in read]

@@ -16,6 +16,7 @@ from pdconsole.results.readers.fields import count, mapping, number, wall
 from pdconsole.results.readers.place import place_of, told_by
 
 SOURCE = "aiperf"
+PHASES, MANIFEST = "phases", "phase_manifest.json"
 
 _LATENCIES = {
     "ttft": "time_to_first_token",
@@ -39,9 +40,16 @@ def recognises(document: Mapping[str, Any]) -> bool:
     return "request_throughput" in _metrics(document) and "input_config" in document
 
 
+def is_of_phases(directory: Path) -> bool:
+    """Whether it holds a run's phases one by one, its warm-up too: the run is beside it."""
+    return directory.name == PHASES and directory.with_name(MANIFEST).is_file()
+
+
 def rows(path: Path, document: Mapping[str, Any]) -> list[PointRow]:
     metrics = _metrics(document)
     config = mapping(document["input_config"])
+    if not {"phases", "loadgen"} & set(config):  # GenAI-Perf's files look like it otherwise
+        raise ValueError("it does not tell its load; files of GenAI-Perf are not read")
     place = place_of(path)
     duration = _duration_s(metrics)
     requests = _value(metrics, "request_count")
@@ -53,7 +61,9 @@ def rows(path: Path, document: Mapping[str, Any]) -> list[PointRow]:
     out_per_second = _value(metrics, "output_token_throughput")
     if duration <= 0:
         raise ValueError("it has no duration")
-    total = ((inputs or 0.0) + (outputs or 0.0)) / duration
+    total = _value(metrics, "total_token_throughput")
+    if total is None:  # the first versions do not tell it
+        total = ((inputs or 0.0) + (outputs or 0.0)) / duration
     load = _load(config)
     rate, cap = number(load.get("rate")), count(load.get("concurrency"))
     open_loop = rate is not None and 0 < rate < UNLIMITED_RATE
@@ -155,11 +165,18 @@ def _latencies(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _load(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Of the phase that is measured; before configuration 2.0 of the load generator."""
-    phases = [p for p in config.get("phases") or () if isinstance(p, dict)]
-    for phase in phases:
-        if phase.get("kind") != "warmup" and not phase.get("exclude_from_results"):
-            return phase
+    """Of what is measured; before configuration 2.0 of the load generator. Phases of different
+    loads have none in common."""
+    measured = [
+        phase
+        for phase in config.get("phases") or ()
+        if isinstance(phase, dict)
+        and phase.get("kind") != "warmup"
+        and not phase.get("exclude_from_results")
+    ]
+    if measured:
+        loads = [(each.get("rate"), each.get("concurrency")) for each in measured]
+        return measured[0] if loads.count(loads[0]) == len(loads) else {}
     old = mapping(config.get("loadgen"))
     return {
         "concurrency": old.get("concurrency"),

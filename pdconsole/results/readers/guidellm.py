@@ -36,11 +36,13 @@ def recognises(document: Mapping[str, Any]) -> bool:
 
 
 def rows(path: Path, document: Mapping[str, Any]) -> list[PointRow]:
-    model = _model(document)
-    return [_row(path, each, model) for each in document["benchmarks"]]
+    model, asked = _model(document), _asked(document)
+    return [_row(path, each, model, asked) for each in document["benchmarks"]]
 
 
-def _row(path: Path, benchmark: Mapping[str, Any], model: str) -> PointRow:
+def _row(
+    path: Path, benchmark: Mapping[str, Any], model: str, asked: Mapping[str, Any]
+) -> PointRow:
     metrics = mapping(benchmark["metrics"])
     place = place_of(path)
     totals = mapping(metrics.get("request_totals") or benchmark.get("request_totals"))
@@ -58,8 +60,12 @@ def _row(path: Path, benchmark: Mapping[str, Any], model: str) -> PointRow:
         source=SOURCE,
         **told_by(place),
         model=model,
-        input_len=place.name.input_len or _length(metrics, "prompt_token_count"),
-        output_len=place.name.output_len or _length(metrics, "output_token_count"),
+        input_len=place.name.input_len
+        or count(asked.get("prompt_tokens"))
+        or _length(metrics, "prompt_token_count"),
+        output_len=place.name.output_len
+        or count(asked.get("output_tokens"))
+        or _length(metrics, "output_token_count"),
         mode=place.name.mode,
         kind=kind,
         value=value,
@@ -157,6 +163,14 @@ def _load(
             return "request_rate", number(strategy.get("rate")), cap, None
         case _:
             return "concurrency", None if cap is None else float(cap), cap, None
+
+
+def _asked(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The lengths of synthetic prompts, where all are of one kind; files tell them since 0.8."""
+    data = mapping(mapping(document.get("config")).get("spec")).get("data")
+    only = mapping(data[0]) if isinstance(data, list) and len(data) == 1 else {}
+    turns = number(only.get("turns"))
+    return only if only.get("kind") == "synthetic_text" and turns in (None, 1) else {}
 
 
 def _model(document: Mapping[str, Any]) -> str:
