@@ -556,3 +556,39 @@ def test_the_chart_has_the_intervals_of_the_comparison(workspace: Path) -> None:
     assert any("95 % intervals" in note for note in chart.notes)
     without = scatter_of(compare([workspace / "bm_results"]).panels[0])
     assert not any("95 % intervals" in note for note in without.notes)
+
+
+# --- what a run writes meanwhile ---
+
+
+async def test_results_that_a_run_writes_come_by_themselves(workspace: Path) -> None:
+    async with opened_console(workspace) as case:
+        await case.press("5", "j", "m")
+        table = shown(case)[1]
+        at = table.current_key
+        another_workload(workspace)
+        await case.pass_time(5)
+        assert len(table.rows) == 6
+        assert table.current_key == at
+        assert "2 marked" in case.lines[1]
+        change(workspace, TP2, 4, total_token_throughput=99_999.0)
+        await case.press("1")
+        await case.pass_time(5)
+        await case.press("5")
+        assert "12,500 ÷8" in case.text
+
+
+async def test_results_that_have_not_changed_are_not_read_again(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[object] = []
+    monkeypatch.setattr(
+        compare_screen, "compare", lambda paths: read.append(paths) or compare(paths)
+    )
+    async with opened_console(workspace) as case:
+        await case.press("5")
+        await case.pass_time(60)
+        await case.press("1", "5")
+        assert len(read) == 1
+        await case.press("R")
+        assert len(read) == 2

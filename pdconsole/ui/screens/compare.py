@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -47,6 +48,7 @@ from pdconsole.ui.result_rows import (
     key_of,
     table_row,
 )
+from pdconsole.ui.result_stamp import Stamp, stamp_of
 from pdconsole.ui.screens.compare_axes import AXES_ACTIONS, AxesScreen
 from pdconsole.ui.session_source import SessionHistory
 from pdconsole.ui.widgets.filter_box import FilterBox
@@ -57,6 +59,7 @@ from pdconsole.ui.widgets.text_pane import TextPane
 
 NAME = "compare"
 RESULTS = "bm_results"
+LOOK_S = 3.0  # how often it is looked whether the files have changed
 _UNKNOWN = Standing()
 VIEWS = {"chart": "chart", "regimes": "regimes", "audit": "audit", "side": "side by side"}
 
@@ -90,13 +93,16 @@ class CompareScreen(AxesScreen):
         _action("group", "Next group", "Points of the next workload or GPU", "n", hint=False),
         _action("scroll-down", "View down", "Scroll the text, from the table", "J", hint=False),
         _action("scroll-up", "View up", "Scroll the text, from the table", "K", hint=False),
-        _action("reload", "Read again", "From the files", "R", hint=False),
+        _action("reload", "Read again", "Also files that look as before", "R", hint=False),
         _action("copy", "Copy table", "The marked or listed points as text", "y", hint=False),
     )
 
     def __init__(self) -> None:
         super().__init__()
         self._read: Comparison | None = None
+        self._stamp: Stamp | None = None  # of the files that were read
+        self._looked_at = -math.inf
+        self._looking = False
         self._entries: tuple[ResultEntry, ...] = ()
         self._listed: tuple[ResultEntry, ...] = ()
         self._by_key: dict[str, ResultEntry] = {}
@@ -132,28 +138,46 @@ class CompareScreen(AxesScreen):
     def on_mount(self) -> None:
         self.query_one(RowTable).focus()
         self._show_view()
-        self.action_reload()
 
     def refresh_from(self, history: SessionHistory | None, t: float, state: State) -> None:
-        return  # results are files: they are read when the screen opens, and on demand
+        now = self.console.clock.monotonic()
+        if now - self._looked_at >= LOOK_S and not self._looking:
+            self._looked_at = now
+            self._look()
 
     # --- reading and comparing, away from the keys ---
 
     def action_reload(self) -> None:
-        self.read()
+        self._stamp = None
+        self._look()
 
-    @work(thread=True, exclusive=True, group="results")
-    def read(self) -> None:
+    def _look(self) -> None:
+        """Whether there are other files than those that were read; a run writes them."""
+        self._looking = True
+        self.read(self._stamp)
+
+    @work(thread=True, exclusive=True, group="results", description="reads results")
+    def read(self, known: Stamp | None) -> None:
         directory = self.console.workspace / RESULTS
+        stamp = stamp_of(directory)
+        if stamp == known:
+            self.app.call_from_thread(self._looked, stamp)
+            return
         try:
             found = compare([directory]) if directory.is_dir() else Comparison(())
         except (ResultError, OSError) as e:
+            self.app.call_from_thread(self._looked, stamp)
             self.app.call_from_thread(self.console.say, str(e), "error")
             return
         entries = tuple(map(entry_of, found.rows))
-        self.app.call_from_thread(self._take, found, entries)
+        self.app.call_from_thread(self._take, found, entries, stamp)
 
-    def _take(self, found: Comparison, entries: tuple[ResultEntry, ...]) -> None:
+    def _looked(self, stamp: Stamp) -> None:
+        """Files that cannot be read are not read again before they change."""
+        self._looking, self._stamp = False, stamp
+
+    def _take(self, found: Comparison, entries: tuple[ResultEntry, ...], stamp: Stamp) -> None:
+        self._looked(stamp)
         self._read, self._entries = found, entries
         self._by_key = {entry.key: entry for entry in entries}
         self._marked &= frozenset(self._by_key)
