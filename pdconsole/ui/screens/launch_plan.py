@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 
 COLUMNS = (Column("name", "", 6), Column("where", "", 12, flex=1))
 ROLES = {
-    **{"prefill": "prefill", "decode": "decode", "collocated": "collocated"},
-    **{"router": "router", "ray": "router"},
+    "prefill": "prefill",
+    "decode": "decode",
+    "collocated": "collocated",
+    "router": "router",
+    "ray": "router",
 }
 
 
