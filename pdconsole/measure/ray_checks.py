@@ -9,10 +9,9 @@ from pdconsole.model.events import CheckResult
 from pdconsole.profiles.schema import ClusterProfile, NodeProfile
 from pdconsole.remote.values import Inventory, RayAppSeen, RayNodeSeen, RaySeen
 from pdconsole.serving.engine_stacks import RAY_STACKS, EngineStack, ray_stack_of
+from pdconsole.serving.ray_nodes import MODE, auth_env
 
 OUR_APP = "pdconsole"
-TOKEN_MODE = "RAY_AUTH_MODE"
-
 
 # --- each node
 
@@ -98,13 +97,17 @@ def python_alike(
 
 def listens(cluster: ClusterProfile) -> CheckResult:
     """Of Ray that is started: its services listen on every interface, whatever they are told."""
-    token = cluster.env.get(TOKEN_MODE, "").lower() == "token"
+    mode = {**auth_env(cluster), **cluster.env}.get(MODE, "")
+    token = mode.lower() == "token"
     return verdict(
         cluster.name,
         "ray-open",
         "ok" if token else "warn",
-        f"{TOKEN_MODE}=token" if token else "Ray will listen on every interface, without a token",
-        "whoever reaches its ports can run code on the nodes: keep to a private network",
+        f"{MODE}={mode}: Ray listens on every interface, and asks for a token"
+        if token
+        else f"{MODE}={mode}: Ray listens on every interface, and asks for nothing",
+        "whoever reaches its ports can run code on the nodes: keep to a private network, or remove"
+        f" {MODE} from env of cluster {cluster.name}",
     )
 
 

@@ -76,20 +76,20 @@ def ray_problems(results: list[CheckResult]) -> dict[tuple[str, str], str]:
 # --- Ray that is started
 
 
-def test_of_ray_that_is_known_only_its_open_ports_are_warned_of() -> None:
+def test_of_ray_that_is_known_nothing_is_amiss() -> None:
     results = check(node("a"), node("b"), cluster())
-    assert ray_problems(results) == {("test", "ray-open"): "warn"}
-    assert "private network" in of(results, "test", "ray-open").advice
+    assert ray_problems(results) == {}
     told = {r.check for r in results}
     assert "router" not in told  # Ray has its own
-    assert {"ray", "ray-llm", "ray-equal", "ray-python", "vllm", "nixl"} <= told
+    assert {"ray", "ray-llm", "ray-equal", "ray-python", "ray-open", "vllm", "nixl"} <= told
     assert of(results, "a", "nixl").verdict == "ok"
     assert of(results, "a", "vllm").verdict == "ok"
 
 
-def test_with_a_token_open_ports_are_no_trouble() -> None:
-    with_token = cluster(env={"RAY_AUTH_MODE": "token"})
-    assert ray_problems(check(node("a"), node("b"), with_token)) == {}
+def test_ray_that_asks_for_no_token_is_open_to_all() -> None:
+    results = check(node("a"), node("b"), cluster(env={"RAY_AUTH_MODE": "disabled"}))
+    assert ray_problems(results) == {("test", "ray-open"): "warn"}
+    assert "private network" in of(results, "test", "ray-open").advice
 
 
 def test_a_cluster_without_ray_says_nothing_of_it() -> None:
@@ -118,7 +118,6 @@ def test_what_ray_does_not_name_is_warned_of(versions: dict[str, str], warned: s
     assert ray_problems(results) == {
         ("a", warned): "warn",
         ("b", warned): "warn",
-        ("test", "ray-open"): "warn",
     }
 
 
