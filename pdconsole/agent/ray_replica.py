@@ -13,7 +13,7 @@ import json
 import signal
 import threading
 import time
-from typing import Any, Callable, List, Optional
+from typing import Callable, Iterable, Iterator, List, Optional
 
 from pdconsole.agent import ray_dashboard, ray_exact_metrics, ray_exporter, ray_metrics, sweep
 from pdconsole.agent.ray_app import Patience, say
@@ -169,17 +169,19 @@ class RayReplica:
         )
 
     def _copy_log(self, actor_id: str, suffix: str) -> None:
-        """Until the process ends. A log that cannot be had is no reason to end the replica."""
+        """Until the process ends. A log that cannot be had is no reason to end the replica, and
+        silence is told of by who asks for its state."""
         refused = ""
+        told = Told()
         while True:
             try:
-                for line in lines_of(self._dashboard.follow_log(actor_id, suffix)):
+                for line in lines_of(told.rest_of(self._dashboard.follow_log(actor_id, suffix))):
                     say(line)
                 return
             except DashboardError as error:
-                if str(error) != refused and self._state:
+                if error.status and str(error) != refused and self._state:
+                    refused = str(error)
                     say(f"its log ({suffix}) cannot be read: {error}")
-                refused = str(error)
                 time.sleep(LOG_AGAIN_S)
 
     def _tell(self, line: str) -> None:
@@ -263,7 +265,23 @@ def _is_alive(process: sweep.Process) -> bool:
     return now is not None and now.identity == process.identity
 
 
-def lines_of(chunks: Any) -> Any:
+class Told:
+    """What of a log has been told already: it is followed from its start again after a break."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+
+    def rest_of(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        seen = 0
+        for chunk in chunks:
+            fresh = chunk[max(0, self._bytes - seen) :]
+            seen += len(chunk)
+            if fresh:
+                self._bytes = seen
+                yield fresh
+
+
+def lines_of(chunks: Iterable[bytes]) -> Iterator[str]:
     """Lines out of chunks that end anywhere; a progress bar's redrawing counts as lines."""
     rest = b""
     for chunk in chunks:

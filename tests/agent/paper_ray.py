@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 Json = dict[str, Any]
 EMPTY: Json = {"controller_info": {}, "proxies": {}, "applications": {}, "target_capacity": None}
+BREAK = b"the connection breaks"
 NODES = ("10.0.0.1", "10.0.0.2")
 COLOURED = (
     "A replica failed. Error:\n"
@@ -124,6 +125,8 @@ def paper_ray() -> Iterator[PaperRay]:
 
 def _handler(ray: PaperRay) -> Any:
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
         def do_GET(self) -> None:
             path = urlsplit(self.path).path
             if path == "/metrics":
@@ -152,16 +155,26 @@ def _handler(ray: PaperRay) -> Any:
             self._send(200, "")
 
         def _stream(self, asked: dict[str, list[str]]) -> None:
+            assert asked["lines"] == ["-1"]
             lines = ray.log_of(asked["actor_id"][0], asked["suffix"][0])
             self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
             with contextlib.suppress(OSError):
                 while (data := lines.get()) is not None:
+                    if data == BREAK:
+                        self.close_connection = True
+                        return
+                    data = b"%x\r\n%s\r\n" % (len(data), data)
                     self.wfile.write(data)
                     self.wfile.flush()
+                self.wfile.write(b"0\r\n\r\n")
+            self.close_connection = True
 
         def _send(self, status: int, text: str) -> None:
             self.send_response(status)
+            self.send_header("Content-Length", str(len(text.encode())))
+            self.send_header("Connection", "close")
             self.end_headers()
             self.wfile.write(text.encode())
 

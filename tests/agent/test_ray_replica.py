@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from agent_node import until
-from paper_ray import COLOURED, NODES, PaperRay, paper_ray, replica
+from paper_ray import BREAK, COLOURED, NODES, PaperRay, paper_ray, replica
 
 from pdconsole.agent import ray_app, ray_calls, ray_exact_metrics, ray_replica
 from pdconsole.agent.ray_calls import CallError
@@ -191,6 +191,25 @@ def test_a_replica_that_is_gone_ends_its_door(
     assert "ValueError: out of memory" in keeper.lines
     assert not any(line.startswith(":actor_name") for line in keeper.lines)
     assert keeper.get("/health")[0] == 503
+
+
+def test_a_log_that_breaks_off_goes_on_where_it_was(
+    ray: PaperRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_replica, "LOG_AGAIN_S", 0.02)
+    ray.deploys("RUNNING", replica("aa", 1))
+    log = ray.log_of("actor-aa", "err")
+    for data in (b"one\ntwo\n", BREAK, b"one\n", b"two\nthree\n"):
+        log.put(data)
+    keeper = Doorkeeper(ray, monkeypatch)
+    until(lambda: "three" in keeper.lines, "it goes on")
+    assert [line for line in keeper.lines if line in ("one", "two", "three")] == [
+        "one",
+        "two",
+        "three",
+    ]
+    assert not any("cannot be read" in line for line in keeper.lines)
+    keeper.told.set()
 
 
 def test_a_replica_whose_process_dies_is_missed_before_serve_misses_it(
