@@ -6,29 +6,13 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+from fake_clock import FakeClock
+
 from pdconsole.journal import JournalWriter, SessionDir
 from pdconsole.model import events as ev
 from pdconsole.model.statistics import histogram
 
 NODE_AHEAD_S = 500.0  # the node's monotonic time at session second 0
-
-
-class FakeClock:
-    """Time that passes when told to."""
-
-    def __init__(self) -> None:
-        self.mono = 1000.0
-        self.unix = 1_800_000_000.0
-
-    def monotonic(self) -> float:
-        return self.mono
-
-    def wall(self) -> float:
-        return self.unix
-
-    def tick(self, seconds: float) -> None:
-        self.mono += seconds
-        self.unix += seconds
 
 
 def plan(run: str, layout: str, points: tuple[str, ...]) -> ev.PlannedRun:

@@ -159,7 +159,9 @@ async def test_stop_asks_the_runner_after_a_question(
         await case.press("enter")
         await case.press("1")
         await case.press("s")
-        assert "P1 on node1:0,1, D1 on node1:2,3" in " ".join(case.text.replace("│", " ").split())
+        said = " ".join(case.text.replace("│", " ").split())
+        # As on the other screens.
+        assert "P1 on node1:0-1, D1 on node1:2-3, D2 on node1:4-5 are ended" in said
 
 
 async def test_resume_asks_the_runner_for_that_session(workspace: Path, runner: Runner) -> None:

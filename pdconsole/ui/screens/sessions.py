@@ -23,6 +23,7 @@ from pdconsole.ui.session_list import SessionList
 from pdconsole.ui.session_source import SessionHistory
 from pdconsole.ui.tables import size_text
 from pdconsole.ui.top_line import STATUS_ROLES
+from pdconsole.ui.touched import workers_text
 from pdconsole.ui.widgets.filter_box import FilterBox
 from pdconsole.ui.widgets.row_table import Cell, Column, Row, RowTable, sorted_rows
 
@@ -235,12 +236,8 @@ class SessionsScreen(ConsoleScreen):
         opened = console.opened
         if opened is None or opened.directory.name != summary.name:
             return f"all workers on cluster {summary.cluster} are"
-        workers = [
-            f"{p.name} on {p.state.node}:{','.join(map(str, p.state.slots))}"
-            for p in opened.history.latest().processes.values()
-            if p.state.slots
-        ]
-        return f"{', '.join(workers)} are" if workers else "what was started on its nodes is"
+        workers = workers_text(opened.history.latest())
+        return f"{workers} are" if workers else "what was started on its nodes is"
 
     def action_delete(self) -> None:
         summary = self.current
