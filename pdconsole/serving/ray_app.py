@@ -14,6 +14,7 @@ from pdconsole.model.placement import Assignment
 from pdconsole.model.plan import RunPlan
 from pdconsole.profiles.schema import ClusterProfile, ModelProfile, NodeProfile
 from pdconsole.serving.errors import ServingError
+from pdconsole.serving.ray_nodes import head_address
 from pdconsole.serving.ray_ports import side_channels
 from pdconsole.serving.router_command import MAX_IN_FLIGHT
 from pdconsole.serving.run_rules import node_of
@@ -62,7 +63,6 @@ def serve_document(
     rules: EngineRules,
 ) -> dict[str, Any]:
     """What `serve deploy` takes as a file, and the dashboard as JSON."""
-    driver = node_of(cluster, cluster.driver_node)
     configs = {
         each.role: _llm_config(run, each, cluster=cluster, model=model, rules=rules)
         for each in served
@@ -78,14 +78,15 @@ def serve_document(
         "max_ongoing_requests": MAX_IN_FLIGHT,
         "ray_actor_options": {
             "num_cpus": 0,
-            "resources": {f"node:{driver.dial_address}": PIN},
+            # The head, where Serve's proxy is.
+            "resources": {"node:__internal_head__": PIN},
         },
     }
     builder = "build_pd_openai_app" if is_pd else "build_openai_app"
     return {
         "proxy_location": "HeadOnly",
         "http_options": {
-            "host": driver.dial_address,
+            "host": head_address(cluster),
             "port": cluster.ports.router,
             "request_timeout_s": None,
             "keep_alive_timeout_s": 600,

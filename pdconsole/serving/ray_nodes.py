@@ -145,6 +145,13 @@ def gcs_address(cluster: ClusterProfile) -> str:
     return url_of(head.dial_address, cluster.ray.ports.gcs).removeprefix("http://")
 
 
+def head_address(cluster: ClusterProfile) -> str:
+    """Where Serve's proxy listens: on the head alone, which of a joined cluster may be any node."""
+    if not cluster.ray.start:
+        return cluster.ray.address.rsplit(":", 1)[0].strip("[]")
+    return next(n for n in cluster.nodes if n.name == cluster.driver_node).dial_address
+
+
 def check_address(node: NodeProfile, cluster: ClusterProfile) -> None:
     """Ray knows nodes by IP addresses, and takes 127.0.0.1 for any of the machine's own."""
     try:

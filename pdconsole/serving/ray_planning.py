@@ -31,6 +31,7 @@ from pdconsole.serving.ray_nodes import (
     check_address,
     dashboard_url,
     gcs_address,
+    head_address,
     ray_process,
     secrets,
 )
@@ -112,7 +113,8 @@ def _about(
 
 def _check_nodes(run: RunPlan, cluster: ClusterProfile) -> None:
     nodes = [node_of(cluster, name) for name in run.placement.nodes]
-    for node in (node_of(cluster, cluster.driver_node), *nodes):
+    driver = node_of(cluster, cluster.driver_node)
+    for node in (*((driver,) if cluster.ray.start else ()), *nodes):
         check_address(node, cluster)
     for node in nodes:
         if node.kind == "gpu-share":
@@ -252,7 +254,7 @@ def _app(document: Mapping[str, Any], cluster: ClusterProfile, *, alone: bool) -
         env=_door_env(cluster),
         secrets=secrets(cluster),
         files={"spec.json": _told(spec)},
-        url=url_of(node.dial_address, cluster.ports.router),
+        url=url_of(head_address(cluster), cluster.ports.router),
         health_url=f"{door}/readiness",
         metrics_url=f"{_exporter(node, cluster)}/metrics",
         stage=SERVE_STAGE,

@@ -286,6 +286,15 @@ def test_a_cluster_that_runs_already_is_joined_and_nothing_of_it_is_started() ->
     assert spec["dashboard"] == "http://10.0.0.11:8265"
 
 
+def test_serves_proxy_of_a_joined_cluster_is_on_its_head_wherever_the_load_comes_from() -> None:
+    cluster = joined().model_copy(update={"client_node": "p5-b"})
+    plan = on_ray("1P-TP4+1D-TP4", "spread", cluster=cluster)
+    assert plan.router.node == "p5-b"
+    assert plan.router.health_url == "http://10.0.0.12:29000/readiness"
+    assert plan.router_url == "http://10.0.0.11:8000"
+    assert yaml.safe_load(plan.serve_config)["http_options"]["host"] == "10.0.0.11"
+
+
 def test_doors_count_the_replicas_of_their_deployment_on_their_node() -> None:
     plan = on_ray("4P-TP1+2D-TP2")
     told = [
