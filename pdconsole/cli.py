@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import click
 
-from pdconsole import __version__, cli_finding, cli_nodes, cli_results, exit_codes
+from pdconsole import __version__, cli_finding, cli_nodes, cli_results, cli_steering, exit_codes
 from pdconsole.cli_output import print_json, terminal_width
-from pdconsole.cli_request import placed_of, request_of, run_options
+from pdconsole.cli_request import request_of, run_options
+from pdconsole.cli_steering import call_runner
 
 if TYPE_CHECKING:
     from pdconsole.journal import SessionDir
@@ -168,7 +169,7 @@ def run(
     except KeyboardInterrupt:  # it came before the follower was there to take it
         from pdconsole.model.request import Call
 
-        _call(workspace, Call(command="stop"))
+        call_runner(workspace, Call(command="stop"))
         raise
 
 
@@ -184,16 +185,6 @@ def _resume_call(workspace: Path, session: str, ignore_checks: bool) -> Call:
 
     name = SessionDir.find(workspace, session).name
     return Call(command="resume", session=name, ignore_checks=ignore_checks)
-
-
-def _call(workspace: Path, call: Call) -> Reply:
-    from pdconsole.runner.client import RunnerError, connect
-
-    client = connect(workspace)
-    if client is None:
-        raise RunnerError("nothing is running in this workspace; see `pdconsole sessions`")
-    with client:
-        return client.call(call)
 
 
 def _say_detached(workspace: Path, reply: Reply, as_json: bool) -> None:
@@ -257,7 +248,7 @@ def _stop_by_key(workspace: Path, count: int, display: Display) -> None:
         "ending it at once" if now else "stopping in order; Ctrl-C once more ends it at once"
     )
     try:
-        _call(workspace, Call(command="stop", now=now))
+        call_runner(workspace, Call(command="stop", now=now))
     except RunnerError as e:
         display.say(f"pdconsole: {e}")
 
@@ -323,64 +314,6 @@ def _position(session: SessionDir, text: str) -> float:
     if found is None:
         raise click.BadParameter("write a time, as in 12:40, 90s, 50% or end", param_hint="--at")
     return found
-
-
-def _steer(workspace: Path, says: str, **call: Any) -> None:
-    from pdconsole.model.request import Call
-
-    reply = _call(workspace, Call(**call))
-    click.echo(f"{reply.session}: {says}")
-
-
-@cli.command()
-@click.option("--now", is_flag=True, help="End it at once instead of in order.")
-@click.pass_obj
-def stop(workspace: Path, now: bool) -> None:
-    """Stop the running session; nothing of it stays on any node."""
-    _steer(workspace, "ending at once" if now else "stopping", command="stop", now=now)
-
-
-@cli.command()
-@click.pass_obj
-def pause(workspace: Path) -> None:
-    """Pause the running session after the current point; its workers stay up."""
-    _steer(workspace, "pauses after this point", command="pause")
-
-
-@cli.command()
-@click.pass_obj
-def resume(workspace: Path) -> None:
-    """Go on with the paused session. (One that has ended: `run --resume SESSION`.)"""
-    _steer(workspace, "goes on", command="unpause")
-
-
-@cli.command()
-@click.option("--layout", is_flag=True, help="The rest of this layout, not just this point.")
-@click.option("--run", "runs", multiple=True, metavar="ID", help="A layout that has not begun.")
-@click.pass_obj
-def skip(workspace: Path, layout: bool, runs: tuple[str, ...]) -> None:
-    """Skip the current point, the rest of the current layout, or layouts that have not begun."""
-    scope = "layout" if layout or runs else "point"
-    says = f"skips run {', '.join(runs)}" if runs else f"skips this {scope}"
-    _steer(workspace, says, command="skip", scope=scope, runs=runs)
-
-
-@cli.command()
-@click.argument("runs", nargs=-1, required=True, metavar="ID...")
-@click.pass_obj
-def reorder(workspace: Path, runs: tuple[str, ...]) -> None:
-    """Have the running session's layouts that have not begun come in this order."""
-    _steer(workspace, f"goes on with run {', '.join(runs)}", command="reorder", runs=runs)
-
-
-@cli.command()
-@click.argument("layouts", nargs=-1, required=True, metavar="LAYOUT...")
-@click.option("--placement", type=click.Choice(["pack", "spread"]), default="pack")
-@click.pass_obj
-def add(workspace: Path, layouts: tuple[str, ...], placement: str) -> None:
-    """Add layouts to the running session: 2xTP4, 2P-TP2+1D-TP4@spread, 'P1=node1:0 D1=node1:1'."""
-    placed = placed_of(layouts, placement, always=True)
-    _steer(workspace, f"will do {', '.join(layouts)} too", command="add", placed=placed)
 
 
 # --- looking ---
@@ -486,3 +419,4 @@ def profiles_check(workspace: Path, as_json: bool) -> None:
 cli_nodes.add_to(cli)
 cli_results.add_to(cli)
 cli_finding.add_to(cli)
+cli_steering.add_to(cli)
