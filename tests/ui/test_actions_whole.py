@@ -15,13 +15,16 @@ from textual.dom import DOMNode
 from textual.widgets import Input
 
 import pdconsole.ui
-from pdconsole.ui.action_registry import every_action
+from pdconsole.ui.action_registry import every_action, every_dialog
 from pdconsole.ui.actions import Action
 from pdconsole.ui.app import ConsoleApp
 from pdconsole.ui.jump import LETTERS, targets
 from pdconsole.ui.keymap import keymap_problems
 from pdconsole.ui.screen_list import SCREENS
+from pdconsole.ui.screens.confirm import ConfirmScreen
 from pdconsole.ui.screens.jump import JumpScreen
+from pdconsole.ui.screens.modal import Modal
+from pdconsole.ui.screens.text_prompt import TextPrompt
 from pdconsole.ui.widgets.parts import actions_on
 
 
@@ -101,3 +104,33 @@ async def test_jump_by_mouse(tmp_path: Path) -> None:
 
 def test_letters_are_told_apart() -> None:
     assert len(set(LETTERS)) == len(LETTERS)
+
+
+def test_all_dialogs_are_known_to_the_keymap() -> None:
+    owners()  # all modules are there now
+    with_keys = {kind for kind in Modal.__subclasses__() if kind.ACTIONS}
+    assert {k for k in with_keys if k.__module__.startswith("pdconsole.")} == set(every_dialog())
+    own = {"JumpScreen"}  # its letters are its keys
+    assert {k.__name__ for k in Modal.__subclasses__() if not k.ACTIONS} == own
+
+
+async def test_keys_of_dialogs_are_those_of_the_keymap(tmp_path: Path) -> None:
+    config = tmp_path / "xdg" / "config" / "pdconsole"
+    config.mkdir(parents=True)
+    (config / "keymap.yaml").write_text(
+        "confirm.yes: o\nconfirm.no: [z, escape]\nprompt.leave: ^g\n"
+    )
+    async with opened_console(a_workspace(tmp_path / "w")) as case:
+        await case.press("d")
+        assert "Delete (o)" in case.text
+        assert "No (z)" in case.text
+        await case.press("y", "n")
+        assert isinstance(case.app.screen, ConfirmScreen)
+        await case.press("z")
+        assert not isinstance(case.app.screen, ConfirmScreen)
+        await case.press("d", "o")
+        assert "is deleted" in case.text
+        await case.press("5", "s", "escape")
+        assert isinstance(case.app.screen, TextPrompt)
+        await case.press("ctrl+g")
+        assert not isinstance(case.app.screen, TextPrompt)

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 import msgspec
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import Vertical
 from textual.widgets import Input, Static
 
 from pdconsole.model.layout import LayoutError, parse_layout
 from pdconsole.model.placement import MANUAL_FORM, Strategy
 from pdconsole.model.request import Call, PlacedLayout, Reply, RunRequest
+from pdconsole.ui.actions import Action
 from pdconsole.ui.lines import counted, printable
-from pdconsole.ui.screens.modal import Modal
+from pdconsole.ui.screens.modal import LEAVE_PROMPT, Modal
 from pdconsole.ui.touched import gpus_text
 
 if TYPE_CHECKING:
@@ -53,11 +53,11 @@ class AddLayout(Modal[PlacedLayout | None]):
     AddLayout #add-said { color: $role-text; margin: 0 0 1 0; }
     AddLayout #add-said.-bad { color: $role-fail; }
     """
-    BINDINGS: ClassVar = [
-        Binding("escape", "leave", "Leave"),
-        Binding("down", "app.focus_next", show=False),
-        Binding("up", "app.focus_previous", show=False),
-    ]
+    ACTIONS: ClassVar = (
+        LEAVE_PROMPT,
+        Action("adding.down", "Down", "The other line", ("down",), "adding", hint=False),
+        Action("adding.up", "Up", "The other line", ("up",), "adding", hint=False),
+    )
 
     def __init__(self, request: RunRequest, session: str) -> None:
         super().__init__()
@@ -74,7 +74,9 @@ class AddLayout(Modal[PlacedLayout | None]):
             yield Static("where")
             yield Input(placeholder="pack", id="add-where")
             yield Static(FORMS, id="add-said", markup=False)
-            yield Static("enter adds it at the end of the plan   tab other line   esc leaves")
+            yield Static(
+                f"enter adds it at the end of the plan   tab other line   {self.keys_line()}"
+            )
 
     def on_mount(self) -> None:
         for box in self.query(Input):
@@ -140,6 +142,12 @@ class AddLayout(Modal[PlacedLayout | None]):
             self.dismiss(self._fits)
         elif self._wanted is None and not self.query_one("#add-layout", Input).value.strip():
             self.dismiss(None)
+
+    def action_down(self) -> None:
+        self.focus_next()
+
+    def action_up(self) -> None:
+        self.focus_previous()
 
     def action_leave(self) -> None:
         self.dismiss(None)

@@ -6,13 +6,13 @@ from collections.abc import Collection
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import Vertical
 from textual.widgets import SelectionList, Static
 from textual.widgets.selection_list import Selection
 
+from pdconsole.ui.actions import Action
 from pdconsole.ui.live_charts import CHARTS
-from pdconsole.ui.screens.modal import Modal
+from pdconsole.ui.screens.modal import LEAVE, Modal
 
 
 class ChartChoice(Modal[tuple[str, ...] | None]):
@@ -27,13 +27,24 @@ class ChartChoice(Modal[tuple[str, ...] | None]):
     ChartChoice SelectionList:focus { border: none; }
     ChartChoice Static { height: 1; color: $role-muted; }
     """
-    BINDINGS: ClassVar = [
-        Binding("escape,q", "leave", "Leave as it was"),
-        Binding("enter", "choose", "Show these", priority=True),
-        Binding("a", "all", "All"),
-        Binding("j", "move(1)", "Down", show=False),
-        Binding("k", "move(-1)", "Up", show=False),
-    ]
+    ACTIONS: ClassVar = (
+        Action("charts.all", "all", "Mark all", ("a",), "charts"),
+        Action(
+            id="charts.choose",
+            name="shows these",
+            tooltip="Those that are marked",
+            keys=("enter",),
+            scope="charts",
+            priority=True,
+        ),
+        LEAVE,
+        Action(
+            "charts.down", "Down", "The next chart", ("j",), "charts", hint=False, call="move(1)"
+        ),
+        Action(
+            "charts.up", "Up", "The chart before", ("k",), "charts", hint=False, call="move(-1)"
+        ),
+    )
 
     def __init__(self, chosen: Collection[str]) -> None:
         super().__init__()
@@ -48,7 +59,7 @@ class ChartChoice(Modal[tuple[str, ...] | None]):
                     for c in CHARTS
                 )
             )
-            yield Static("space marks   a all   enter shows these   esc leaves all as it was")
+            yield Static(f"space marks   {self.keys_line()}")
 
     def action_choose(self) -> None:
         marked = set(self.query_one(SelectionList).selected)

@@ -5,21 +5,23 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Button, Static
 
+from pdconsole.ui.actions import Action
 from pdconsole.ui.screens.modal import Modal
+
+YES = Action("confirm.yes", "Yes", "Do it", ("y",), "confirm", call="answer(True)")
+NO = Action("confirm.no", "No", "Leave it", ("n", "escape", "q"), "confirm", call="answer(False)")
+OTHER = Action(
+    *("confirm.other", "Other button", "Yes or no", ("left", "h", "right", "l"), "confirm"),
+)
 
 
 class ConfirmScreen(Modal[bool]):
     """Says what will be touched; y or n, or a button. The focus is on No."""
 
-    BINDINGS: ClassVar = [
-        Binding("y", "answer(True)", "Yes"),
-        Binding("n,escape,q", "answer(False)", "No"),
-        Binding("left,h,right,l", "app.focus_next", "Other button", show=False),
-    ]
+    ACTIONS: ClassVar = (YES, NO, OTHER)
 
     def __init__(self, question: str, about: str, *, yes: str) -> None:
         super().__init__()
@@ -32,14 +34,18 @@ class ConfirmScreen(Modal[bool]):
             box.border_title = self._question
             yield Static(self._about, markup=False, id="confirm-about")
             with Horizontal(id="confirm-buttons"):
-                yield Button(f"{self._yes} (y)", id="yes", variant="error", compact=True)
-                yield Button("No (n)", id="no", variant="primary", compact=True)
+                yes, no = f"{self._yes} ({self.key_of(YES)})", f"No ({self.key_of(NO)})"
+                yield Button(yes, id="yes", variant="error", compact=True)
+                yield Button(no, id="no", variant="primary", compact=True)
 
     def on_mount(self) -> None:
         self.query_one("#no").focus()
 
     def action_answer(self, yes: bool) -> None:
         self.dismiss(yes)
+
+    def action_other(self) -> None:
+        self.focus_next()
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         self.dismiss(event.button.id == "yes")

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
@@ -14,6 +13,10 @@ from textual.widgets import Static
 from pdconsole.ui.actions import Action, key_label, keys_of
 from pdconsole.ui.keymap import Keymap
 from pdconsole.ui.screens.modal import Modal
+
+
+def _action(id: str, name: str, tooltip: str, *keys: str, call: str = "") -> Action:  # noqa: A002
+    return Action(f"help.{id}", name, tooltip, keys, "help", hint=not call, call=call)
 
 
 class HelpSection:
@@ -28,13 +31,13 @@ class HelpSection:
 class HelpScreen(Modal[None]):
     """Over the screen it explains; any of its keys closes it."""
 
-    BINDINGS: ClassVar = [
-        Binding("escape,q,question_mark,f1", "dismiss", "Close"),
-        Binding("j,down", "move(1)", "Down", show=False),
-        Binding("k,up", "move(-1)", "Up", show=False),
-        Binding("space,pagedown,ctrl+f", "move(10)", "On", show=False),
-        Binding("pageup,ctrl+b", "move(-10)", "Back", show=False),
-    ]
+    ACTIONS: ClassVar = (
+        _action("dismiss", "closes", "Back to the screen", "escape", "q", "question_mark", "f1"),
+        _action("down", "Down", "The next line", "j", "down", call="move(1)"),
+        _action("up", "Up", "The line before", "k", "up", call="move(-1)"),
+        _action("page-down", "On", "Ten lines on", "space", "pagedown", "ctrl+f", call="move(10)"),
+        _action("page-up", "Back", "Ten lines back", "pageup", "ctrl+b", call="move(-10)"),
+    )
 
     def __init__(self, sections: Sequence[HelpSection], keymap: Keymap, *, ascii_only: bool):
         super().__init__()
@@ -45,7 +48,7 @@ class HelpScreen(Modal[None]):
     def compose(self) -> ComposeResult:
         with VerticalScroll(id="help") as scroll:
             scroll.border_title = "Help"
-            scroll.border_subtitle = "esc closes"
+            scroll.border_subtitle = self.keys_line()
             yield Static(self._content(), id="help-text")
 
     def action_move(self, rows: int) -> None:

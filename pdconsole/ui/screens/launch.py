@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import msgspec
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Button, Input, Static
 
+from pdconsole.ui.actions import Action
 from pdconsole.ui.grid_draft import levels
-from pdconsole.ui.screens.modal import Modal
+from pdconsole.ui.screens.modal import LEAVE_PROMPT, Modal
+
+LEAVE = msgspec.structs.replace(LEAVE_PROMPT, priority=True)
+YES = Action("launch.yes", "Yes", "Launch", ("y",), "launch", call="launch")
+NO = Action("launch.no", "No", "Leave it", ("n", "q"), "launch", call="leave")
+OTHER = Action(
+    *("launch.other", "Other button", "Yes or no", ("left", "h", "right", "l"), "launch"),
+)
 
 
 class LaunchScreen(Modal[tuple[int, ...] | None]):
@@ -24,12 +32,7 @@ class LaunchScreen(Modal[tuple[int, ...] | None]):
     LaunchScreen #levels-line Static { width: 13; color: $role-muted; }
     LaunchScreen #levels-problem { height: 2; color: $role-fail; }
     """
-    BINDINGS: ClassVar = [
-        Binding("escape", "leave", "No", priority=True),
-        Binding("y", "launch", "Yes"),
-        Binding("n,q", "leave", "No"),
-        Binding("left,h,right,l", "app.focus_next", "Other button", show=False),
-    ]
+    ACTIONS: ClassVar = (LEAVE, YES, NO, OTHER)
 
     def __init__(self, about: str, concurrency: tuple[int, ...]) -> None:
         super().__init__()
@@ -49,7 +52,7 @@ class LaunchScreen(Modal[tuple[int, ...] | None]):
             yield Static(id="levels-problem", markup=False)
             with Horizontal(id="confirm-buttons"):
                 yield Button("Launch (enter)", id="yes", variant="error", compact=True)
-                yield Button("No (esc)", id="no", variant="primary", compact=True)
+                yield Button(f"No ({self.key_of(LEAVE)})", id="no", variant="primary", compact=True)
 
     def on_mount(self) -> None:
         self.query_one("#levels", Input).focus()
@@ -77,6 +80,9 @@ class LaunchScreen(Modal[tuple[int, ...] | None]):
             self.action_launch()
         else:
             self.action_leave()
+
+    def action_other(self) -> None:
+        self.focus_next()
 
     def action_launch(self) -> None:
         found = self._read()

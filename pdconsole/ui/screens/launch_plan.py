@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widgets import Static
 
 from pdconsole.model.grid import format_indices
 from pdconsole.model.request import Reply
 from pdconsole.model.survey import LaunchProcess
+from pdconsole.ui.actions import Action
 from pdconsole.ui.launch_text import plans_text, process_text, process_title, shown_lines
 from pdconsole.ui.lines import printable
 from pdconsole.ui.screens.modal import Modal
@@ -46,13 +46,27 @@ class LaunchPlanScreen(Modal[None]):
     LaunchPlanScreen #command { width: 1fr; padding: 0 1; background: $surface; }
     LaunchPlanScreen #command-text { height: auto; }
     """
-    BINDINGS: ClassVar = [
-        Binding("escape,q,v", "leave", "Close"),
-        Binding("y,c", "copy", "Copy this one"),
-        Binding("Y,C", "copy_all", "Copy all"),
-        Binding("J,ctrl+d", "scroll(10)", "Command down", show=False),
-        Binding("K,ctrl+u", "scroll(-10)", "Command up", show=False),
-    ]
+    ACTIONS: ClassVar = (
+        Action("plan.copy", "copies this one", "Its command", ("y", "c"), "plan"),
+        Action("plan.copy-all", "all", "All commands", ("Y", "C"), "plan"),
+        Action(
+            "plan.down",
+            "down",
+            "The command, not the list",
+            ("J", "ctrl+d"),
+            "plan",
+            call="scroll(10)",
+        ),
+        Action(
+            "plan.up",
+            "up",
+            "The command, not the list",
+            ("K", "ctrl+u"),
+            "plan",
+            call="scroll(-10)",
+        ),
+        Action("plan.leave", "closes", "Nothing is started", ("escape", "q", "v"), "plan"),
+    )
 
     def __init__(self, reply: Reply) -> None:
         super().__init__()
@@ -68,7 +82,7 @@ class LaunchPlanScreen(Modal[None]):
     def compose(self) -> ComposeResult:
         with Vertical() as box:
             box.border_title = "Launch plan"
-            box.border_subtitle = "y copies this one   Y all   J K scroll   esc closes"
+            box.border_subtitle = self.keys_line()
             yield Static(id="said", markup=False)
             with Horizontal():
                 yield RowTable(COLUMNS, empty="nothing would be started")

@@ -6,14 +6,13 @@ from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import Vertical
 from textual.widgets import Static
 
 from pdconsole.profiles import Kind
 from pdconsole.ui.chosen_profiles import ProfileEntry
 from pdconsole.ui.lines import printable
-from pdconsole.ui.screens.modal import Modal
+from pdconsole.ui.screens.modal import LEAVE, Modal
 from pdconsole.ui.widgets.row_table import Cell, Column, Row, RowTable
 
 COLUMNS = (Column("name", "name", 18, flex=1), Column("about", "what it is", 40, flex=3))
@@ -30,7 +29,7 @@ class ProfileChoice(Modal[str | None]):
     }
     ProfileChoice Static { height: auto; min-height: 2; max-height: 8; color: $role-muted; }
     """
-    BINDINGS: ClassVar = [Binding("escape,q", "leave", "Leave as it was")]
+    ACTIONS: ClassVar = (LEAVE,)
 
     def __init__(self, kind: Kind, entries: tuple[ProfileEntry, ...], now: str) -> None:
         super().__init__()
@@ -62,7 +61,7 @@ class ProfileChoice(Modal[str | None]):
         entry = self._entries.get(self.query_one(RowTable).current_key)
         if entry is not None:
             text = entry.problem or entry.about
-            self.query_one(Static).update(f"{printable(text)}\nenter chooses   esc leaves it")
+            self.query_one(Static).update(f"{printable(text)}\nenter chooses   {self.keys_line()}")
 
     @on(RowTable.Chosen)
     def chosen(self, event: RowTable.Chosen) -> None:

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import Vertical
 from textual.widgets import Static
 
 from pdconsole.model.events import RequestFinished
+from pdconsole.ui.actions import Action
 from pdconsole.ui.lines import point_name
-from pdconsole.ui.screens.modal import Modal
+from pdconsole.ui.screens.modal import LEAVE, Modal
 from pdconsole.ui.widgets.row_table import Cell, Column, Row, RowTable, sorted_rows
 
 _COLUMNS = (
@@ -37,7 +37,10 @@ class RequestChoice(Modal[RequestFinished | None]):
     RequestChoice RowTable { height: 1fr; }
     RequestChoice Static { height: 1; color: $role-muted; }
     """
-    BINDINGS: ClassVar = [Binding("escape,q", "leave", "Leave as it was")]
+    ACTIONS: ClassVar = (
+        Action("requests.sort", "sorts by TTFT", "The other way round again", ("s",), "requests"),
+        LEAVE,
+    )
 
     def __init__(
         self, requests: Sequence[RequestFinished], current: RequestFinished | None
@@ -52,7 +55,7 @@ class RequestChoice(Modal[RequestFinished | None]):
         with Vertical() as box:
             box.border_title = f"The last {len(self._by_key)} requests"
             yield RowTable(_COLUMNS, empty="no request has finished yet")
-            yield Static("enter takes it apart   s sorts by TTFT   esc leaves all as it was")
+            yield Static(f"enter takes it apart   {self.keys_line()}")
 
     def on_mount(self) -> None:
         table = self.query_one(RowTable)
@@ -61,7 +64,7 @@ class RequestChoice(Modal[RequestFinished | None]):
             table.move_to(str(self._current.seq))
         table.focus()
 
-    def key_s(self) -> None:
+    def action_sort(self) -> None:
         self._sort(3)
 
     def on_row_table_heading(self, message: RowTable.Heading) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import Vertical
 from textual.widgets import Input, Static
 
 from pdconsole.ui.replay_track import parse_position, time_text
-from pdconsole.ui.screens.modal import Modal
+from pdconsole.ui.screens.modal import LEAVE_PROMPT, Modal
 
 FORMS = "12:40   1:02:03   90s   3m   +30   -1:00   50%   end"
 
@@ -28,7 +27,7 @@ class SeekPrompt(Modal[float | None]):
     }
     SeekPrompt Static { height: auto; color: $role-muted; margin-top: 1; }
     """
-    BINDINGS: ClassVar = [Binding("escape", "leave", "Stay here")]
+    ACTIONS: ClassVar = (LEAVE_PROMPT,)
 
     def __init__(self, t: float, end_t: float) -> None:
         super().__init__()
@@ -38,6 +37,7 @@ class SeekPrompt(Modal[float | None]):
     def compose(self) -> ComposeResult:
         with Vertical() as box:
             box.border_title = f"Go to   (at {time_text(self._t)} of {time_text(self._end_t)})"
+            box.border_subtitle = f"enter goes there   {self.keys_line()}"
             yield Input(placeholder="time", id="seek-time")
             yield Static(FORMS, id="seek-said", markup=False)
 

@@ -6,12 +6,11 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import Vertical
 from textual.widgets import Input, Static
 
 from pdconsole.ui.lines import printable
-from pdconsole.ui.screens.modal import Modal
+from pdconsole.ui.screens.modal import LEAVE_PROMPT, Modal
 
 
 class TextPrompt(Modal[str | None]):
@@ -29,7 +28,7 @@ class TextPrompt(Modal[str | None]):
     TextPrompt Static { height: auto; color: $role-muted; margin-top: 1; }
     TextPrompt Static.-wrong { color: $role-warn; }
     """
-    BINDINGS: ClassVar = [Binding("escape", "leave", "Leave as it was")]
+    ACTIONS: ClassVar = (LEAVE_PROMPT,)
 
     def __init__(self, title: str, forms: str, value: str, problem: Callable[[str], str]) -> None:
         super().__init__()
@@ -41,6 +40,7 @@ class TextPrompt(Modal[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical() as box:
             box.border_title = self._title
+            box.border_subtitle = f"enter takes it   {self.keys_line()}"
             yield Input(self._value, placeholder="nothing", id="prompt")
             yield Static(self._forms, id="prompt-said", markup=False)
 
