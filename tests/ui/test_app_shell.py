@@ -36,6 +36,7 @@ from pdconsole.ui.widgets.log_view import ACTIONS as LOG_ACTIONS
 from pdconsole.ui.widgets.log_view import pieces
 from pdconsole.ui.widgets.row_table import ACTIONS as TABLE_ACTIONS
 from pdconsole.ui.widgets.row_table import Cell, Column, Row, laid_out, sorted_rows
+from pdconsole.ui.widgets.scatter import BARS
 
 FIRST = "20270115T080000Z"
 SIZES = [(80, 24), (120, 40), (200, 60)]
@@ -321,6 +322,12 @@ def test_plain_text_keeps_the_width_of_every_cell() -> None:
     assert plain_text("数") == "??"
     assert plain_text("é⠿") == "e?"
     assert plain_text("P TP ≤ D TP ▏") == "P TP <=D TP |"
+
+
+def test_signs_of_the_scatter_chart_are_told_apart_without_their_characters() -> None:
+    signs = (*BARS, "▪", "·", "○", "*", "┊")
+    plain = [plain_text(sign) for sign in signs]
+    assert plain == ["-", "|", "=", ".", "o", "*", "|"]
 
 
 def test_plain_text_keeps_or_equal_across_segments() -> None:
