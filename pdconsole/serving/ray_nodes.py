@@ -29,8 +29,8 @@ dir=$1 own='' told=''
 export PYTHONPATH="$2${PYTHONPATH:+:$PYTHONPATH}"
 shift 2
 if [ -z "$dir" ]; then
-    dir=$(mktemp -d /tmp/pdconsole-ray.XXXXXX) || exit 1
-    own=$dir
+    own=$(mktemp -d /tmp/pdconsole-ray.XXXXXX) || exit 1
+    dir=$own/r  # Ray opens its directory to everybody, the one around it stays ours
 fi
 trap 'told=1' HUP INT TERM
 "$@" --temp-dir "$dir" &
@@ -39,7 +39,11 @@ while wait $ray; code=$?; kill -0 $ray 2>/dev/null; do :; done
 if [ -z "$told" ]; then
     tail -n 15 "$dir"/session_latest/logs/gcs_server.err "$dir"/session_latest/logs/raylet.err
 fi 2>/dev/null
-[ -z "$own" ] || rm -rf "$own" || { sleep 1; rm -rf "$own"; }
+trap '' HUP INT TERM  # whoever ends what Ray left must not end this
+for _ in 1 2 3 4 5; do
+    [ -n "$own" ] && ! rm -rf "$own" || break  # what is ending may still write there
+    sleep 0.5
+done 2>/dev/null
 exit $code
 """
 

@@ -460,8 +460,8 @@ def test_rays_own_directory_is_gone_afterwards_and_its_last_words_are_kept(tmp_p
     assert done.returncode == 3
     assert "gcs is sad" in done.stdout
     directory = Path((tmp_path / "told").read_text().strip())
-    assert directory.parent == Path("/tmp")
-    assert not directory.exists()
+    assert directory.parent.parent == Path("/tmp")
+    assert not directory.parent.exists()
     assert (tmp_path / "path").read_text().startswith("agent.pyz")
 
 
@@ -484,4 +484,4 @@ def test_being_told_to_end_waits_for_ray_and_cleans_up(tmp_path: Path) -> None:
         os.killpg(process.pid, 15)
         process.wait(10)
     assert (tmp_path / "end").exists()
-    assert not Path((tmp_path / "told").read_text().strip()).exists()
+    assert not Path((tmp_path / "told").read_text().strip()).parent.exists()
