@@ -18,7 +18,7 @@ from pdconsole.ui.screens.checks import ChecksScreen
 from pdconsole.ui.screens.logs import LogsScreen
 from pdconsole.ui.screens.sessions import SessionsScreen
 from pdconsole.ui.widgets.log_view import LogView
-from pdconsole.ui.widgets.row_table import RowTable
+from pdconsole.ui.widgets.row_table import Cell, Row, RowTable
 
 FIRST = "20270115T080000Z"
 
@@ -374,3 +374,23 @@ async def test_a_session_deleted_while_it_is_shown_is_closed(workspace: Path) ->
         await case.press("1", "j", "d", "y")
         assert case.app.opened is None
         assert "is deleted" in case.text
+
+
+async def test_logs_seen_before_a_session_was_open_end_at_its_last_line(tmp_path: Path) -> None:
+    workspace = a_workspace(tmp_path / "w")
+    (log,) = workspace.glob("sessions/20270115T080000Z*/logs/node1/1-P1.log")
+    lines = (f"INFO 01-15 09:{i // 60:02}:{i % 60:02} [core.py] line {i}\n" for i in range(200))
+    log.write_text("".join(lines))
+    async with opened_console(workspace, size=(80, 24)) as case:
+        await case.press("6", "1", "j", "enter", "6")
+        assert "following" in case.text
+        assert "line 199" in case.lines[-2]
+
+
+async def test_a_table_that_has_just_grown_shows_the_row_it_was_sent_to(tmp_path: Path) -> None:
+    async with opened_console(a_workspace(tmp_path / "w"), size=(80, 24)) as case:
+        table = case.app.screen.query_one(RowTable)
+        table.show_rows([Row(f"{i}", (Cell(f"row {i}"),)) for i in range(200)])
+        table.move_to("150")
+        await case.pilot.pause()
+        assert "row 150" in case.text

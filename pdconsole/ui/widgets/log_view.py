@@ -214,11 +214,12 @@ class LogView(ScrollView, can_focus=True):
         self.refresh()
 
     def _keep_in_sight(self) -> None:
+        # By force: what has just grown has its scroll bar only after the next layout.
         page, top = max(1, self.size.height), self.scroll_offset.y
         if self.cursor < top:
-            self.scroll_to(y=self.cursor, animate=False)
+            self.scroll_to(y=self.cursor, animate=False, force=True)
         elif self.cursor >= top + page:
-            self.scroll_to(y=self.cursor - page + 1, animate=False)
+            self.scroll_to(y=self.cursor - page + 1, animate=False, force=True)
 
     def on_resize(self) -> None:
         self.virtual_size = Size(self.size.width, len(self.ids))

@@ -270,13 +270,14 @@ class RowTable(ScrollView, can_focus=True):
         return max(0, min(value, len(self.rows) - 1))
 
     def _keep_in_sight(self) -> None:
+        # By force: what has just grown has its scroll bar only after the next layout.
         # The heading stays: the first line of the viewport is never a row.
         page = max(1, self.size.height - 1)
         top = self.scroll_offset.y
         if self.cursor < top:
-            self.scroll_to(y=self.cursor, animate=False)
+            self.scroll_to(y=self.cursor, animate=False, force=True)
         elif self.cursor >= top + page:
-            self.scroll_to(y=self.cursor - page + 1, animate=False)
+            self.scroll_to(y=self.cursor - page + 1, animate=False, force=True)
 
     def watch_has_focus(self, _has_focus: bool) -> None:
         super().watch_has_focus(_has_focus)
