@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from textual import on, work
+from textual import work
 from textual.app import ComposeResult
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
 from pdconsole.model.events import CheckResult
 from pdconsole.model.request import Call, Reply
@@ -17,12 +17,12 @@ from pdconsole.profiles import ProfileError
 from pdconsole.ui.actions import Action
 from pdconsole.ui.chosen_profiles import ProfileEntry, read_entries
 from pdconsole.ui.lines import clock, counted, printable
-from pdconsole.ui.screens.console_screen import ConsoleScreen
+from pdconsole.ui.screens.list_screen import ListScreen
 from pdconsole.ui.screens.profile_choice import ProfileChoice
 from pdconsole.ui.session_source import OpenedSession, SessionHistory
 from pdconsole.ui.widgets.filter_box import FilterBox
 from pdconsole.ui.widgets.frame_lines import FrameLine, Piece
-from pdconsole.ui.widgets.row_table import Cell, Column, Row, RowTable, sorted_rows
+from pdconsole.ui.widgets.row_table import Cell, Column, Row, RowTable
 
 NAME = "checks"
 LOOK_S = 0.5  # how often it is looked whether there is more
@@ -46,7 +46,7 @@ def _action(id: str, name: str, tooltip: str, *keys: str) -> Action:  # noqa: A0
     return Action(f"{NAME}.{id}", name, tooltip, keys, NAME)
 
 
-class ChecksScreen(ConsoleScreen):
+class ChecksScreen(ListScreen):
     NAME = NAME
     TITLE = "Checks"
     HELP = (
@@ -69,8 +69,6 @@ class ChecksScreen(ConsoleScreen):
         super().__init__()
         self._checks: tuple[CheckResult, ...] = ()
         self._problems_only = False
-        self._order = ("", False)
-        self._word = ""
         self._session: OpenedSession | None = None
         self._cluster = ""  # checked now, apart from any session; "" while none is
         self._found: Checking | None = None
@@ -146,13 +144,8 @@ class ChecksScreen(ConsoleScreen):
             for check in self._checks
             if (not self._problems_only or check.verdict != "ok") and word in _words(check)
         ]
-        column, descending = self._order
-        if column:
-            index = [c.key for c in COLUMNS].index(column)
-            rows = sorted_rows(rows, index, descending=descending)
         table = self.query_one(RowTable)
-        table.show_rows(rows)
-        table.show_order(column, descending)
+        self._show_ordered(table, rows)
         if self._to_top and self._found is not None and not self._found.busy:
             self._to_top, table.cursor = False, 0
         self.query_one("#counts", FrameLine).say(self._counts())
@@ -185,30 +178,12 @@ class ChecksScreen(ConsoleScreen):
         if check is not None:
             about.update(_about(check))
 
-    @on(RowTable.Moved)
-    def moved(self, _event: RowTable.Moved) -> None:
-        self._tell_about()
-
-    @on(RowTable.Heading)
-    def heading(self, event: RowTable.Heading) -> None:
-        column, descending = self._order
-        self._order = (event.column, column == event.column and not descending)
-        self._lay_out()
-
     def action_problems(self) -> None:
         self._problems_only = not self._problems_only
         self._lay_out()
 
     def action_sort(self) -> None:
         self._order = ("", False) if self._order[0] == "verdict" else ("verdict", False)
-        self._lay_out()
-
-    def action_filter(self) -> None:
-        self.query_one(FilterBox).ask()
-
-    @on(Input.Changed, "#filter")
-    def filter_typed(self, event: Input.Changed) -> None:
-        self._word = event.value
         self._lay_out()
 
     # --- again ---

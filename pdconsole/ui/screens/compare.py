@@ -11,7 +11,7 @@ from typing import ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.containers import Container, Vertical
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
 from pdconsole.model.state import State
 from pdconsole.results import ResultError, compare
@@ -50,10 +50,11 @@ from pdconsole.ui.result_rows import (
 )
 from pdconsole.ui.result_stamp import Stamp, stamp_of
 from pdconsole.ui.screens.compare_axes import AXES_ACTIONS, AxesScreen
+from pdconsole.ui.screens.list_screen import ListScreen
 from pdconsole.ui.session_source import SessionHistory
 from pdconsole.ui.widgets.filter_box import FilterBox
 from pdconsole.ui.widgets.frame_lines import FrameLine, Piece
-from pdconsole.ui.widgets.row_table import Column, Row, RowTable, sorted_rows
+from pdconsole.ui.widgets.row_table import Column, Row, RowTable
 from pdconsole.ui.widgets.scatter import Scatter, ScatterChart
 from pdconsole.ui.widgets.text_pane import TextPane
 
@@ -68,7 +69,7 @@ def _action(id: str, name: str, tooltip: str, *keys: str, hint: bool = True) -> 
     return Action(f"{NAME}.{id}", name, tooltip, keys, NAME, hint=hint)
 
 
-class CompareScreen(AxesScreen):
+class CompareScreen(AxesScreen, ListScreen):
     NAME = NAME
     TITLE = "Compare"
     HELP = (
@@ -107,8 +108,6 @@ class CompareScreen(AxesScreen):
         self._listed: tuple[ResultEntry, ...] = ()
         self._by_key: dict[str, ResultEntry] = {}
         self._marked: frozenset[str] = frozenset()
-        self._word = ""
-        self._order = ("", False)
         self._made: dict[str, tuple[Standing, Row]] = {}  # rows of the table, by key
         self._made_for: object = None
         self._view = "chart"
@@ -248,10 +247,6 @@ class CompareScreen(AxesScreen):
         # On other axes other points are best.
         standings = done.standings if done.comparison.axes == axes else {}
         rows = self._rows(columns, standings)
-        column, descending = self._order
-        keys = [each.key for each in columns]
-        if column in keys:
-            rows = sorted_rows(rows, keys.index(column), descending=descending)
         table.empty = (
             f"no point has `{self._word}` in it"
             if self._entries
@@ -259,9 +254,8 @@ class CompareScreen(AxesScreen):
         )
         table.show_columns(columns)
         table.mark(self._marked)
-        table.show_rows(rows)
-        table.show_order(column, descending)
-        self._show_point()
+        self._show_ordered(table, rows)
+        self._tell_about()
         self._say_about()
 
     def _rows(self, columns: tuple[Column, ...], standings: Mapping[str, Standing]) -> list[Row]:
@@ -287,7 +281,7 @@ class CompareScreen(AxesScreen):
     def _slot(self) -> str:
         return unit_of([entry.row for entry in self._listed])
 
-    def _show_point(self) -> None:
+    def _tell_about(self) -> None:
         """The point under the cursor, and the group that it is in."""
         entry = self.current
         about = self.query_one("#about", Static)
@@ -378,21 +372,11 @@ class CompareScreen(AxesScreen):
     def current(self) -> ResultEntry | None:
         return self._by_key.get(self.query_one(RowTable).current_key)
 
-    @on(RowTable.Moved)
-    def moved(self, _event: RowTable.Moved) -> None:
-        self._show_point()
-
-    @on(RowTable.Heading)
-    def heading(self, event: RowTable.Heading) -> None:
-        column, descending = self._order
-        self._order = (event.column, column == event.column and not descending)
-        self._lay_out()
-
     @on(Scatter.Picked)
     def picked(self, event: Scatter.Picked) -> None:
         self.query_one(RowTable).move_to(event.key)
 
-    # --- marks, order, filter ---
+    # --- marks ---
 
     @on(RowTable.Chosen)
     def chosen_row(self, _event: RowTable.Chosen) -> None:
@@ -414,23 +398,9 @@ class CompareScreen(AxesScreen):
         self._marked = frozenset()
         self._lay_out()
 
-    def action_sort(self) -> None:
-        names = ["", *(c.key for c in self.query_one(RowTable).columns)]
-        at = names.index(self._order[0]) if self._order[0] in names else -1
-        self._order = (names[(at + 1) % len(names)], False)
-        self._lay_out()
-
     def action_reverse(self) -> None:
         first = self.query_one(RowTable).columns[0].key
         self._order = (self._order[0] or first, not self._order[1])
-        self._lay_out()
-
-    def action_filter(self) -> None:
-        self.query_one(FilterBox).ask()
-
-    @on(Input.Changed, "#filter")
-    def filter_typed(self, event: Input.Changed) -> None:
-        self._word = event.value
         self._lay_out()
 
     def action_best(self) -> None:

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
 from pdconsole.journal import JournalError, SessionDir, SessionSummary
 from pdconsole.journal.session import ALIVE
@@ -18,14 +18,14 @@ from pdconsole.model.state import State
 from pdconsole.ui.actions import Action
 from pdconsole.ui.lines import duration, layout_name, printable
 from pdconsole.ui.screens.confirm import ConfirmScreen
-from pdconsole.ui.screens.console_screen import ConsoleScreen
+from pdconsole.ui.screens.list_screen import ListScreen
 from pdconsole.ui.session_list import SessionList
 from pdconsole.ui.session_source import SessionHistory
 from pdconsole.ui.tables import size_text
 from pdconsole.ui.top_line import STATUS_ROLES
 from pdconsole.ui.touched import workers_text
 from pdconsole.ui.widgets.filter_box import FilterBox
-from pdconsole.ui.widgets.row_table import Cell, Column, Row, RowTable, sorted_rows
+from pdconsole.ui.widgets.row_table import Cell, Column, Row, RowTable
 
 NAME = "sessions"
 REFRESH_S = 2.0
@@ -44,7 +44,7 @@ def _action(id: str, name: str, tooltip: str, *keys: str, hint: bool = True) -> 
     return Action(f"{NAME}.{id}", name, tooltip, keys, NAME, hint=hint)
 
 
-class SessionsScreen(ConsoleScreen):
+class SessionsScreen(ListScreen):
     NAME = NAME
     TITLE = "Sessions"
     HELP = (
@@ -68,8 +68,6 @@ class SessionsScreen(ConsoleScreen):
         self._found: dict[str, SessionSummary] = {}
         self._read_at = -math.inf
         self._read_once = False
-        self._word = ""
-        self._order = ("", False)
 
     def compose_body(self) -> ComposeResult:
         yield RowTable(COLUMNS, id="sessions", empty="reading…")
@@ -113,17 +111,12 @@ class SessionsScreen(ConsoleScreen):
             return
         word = self._word.casefold()
         rows = [row for s in self._found.values() if word in _words(s) for row in (_row(s),)]
-        column, descending = self._order
-        if column:
-            index = [c.key for c in COLUMNS].index(column)
-            rows = sorted_rows(rows, index, descending=descending)
         table.empty = (
             f"no session has `{self._word}` in it"
             if self._found
             else "no sessions yet; `pdconsole run pd-ratio-sweep --quick` makes one"
         )
-        table.show_rows(rows)
-        table.refresh()
+        self._show_ordered(table, rows)
         self._tell_about()
 
     def _tell_about(self) -> None:
@@ -137,36 +130,9 @@ class SessionsScreen(ConsoleScreen):
     def current(self) -> SessionSummary | None:
         return self._found.get(self.query_one(RowTable).current_key)
 
-    @on(RowTable.Moved)
-    def moved(self, _event: RowTable.Moved) -> None:
-        self._tell_about()
-
     @on(RowTable.Chosen)
     def chosen(self, _event: RowTable.Chosen) -> None:
         self.action_open()
-
-    @on(RowTable.Heading)
-    def heading(self, event: RowTable.Heading) -> None:
-        column, descending = self._order
-        self._sort_by(event.column, descending=column == event.column and not descending)
-
-    def action_sort(self) -> None:
-        names = ["", *(c.key for c in COLUMNS)]
-        after = names[(names.index(self._order[0]) + 1) % len(names)]
-        self._sort_by(after, descending=False)
-
-    def _sort_by(self, column: str, *, descending: bool) -> None:
-        self._order = (column, descending)
-        self.query_one(RowTable).show_order(column, descending)
-        self._lay_out()
-
-    def action_filter(self) -> None:
-        self.query_one(FilterBox).ask()
-
-    @on(Input.Changed, "#filter")
-    def filter_typed(self, event: Input.Changed) -> None:
-        self._word = event.value
-        self._lay_out()
 
     # --- what it does ---
 
