@@ -21,6 +21,7 @@ class SeekPrompt(Modal[float | None]):
     SeekPrompt > Vertical {
         width: 62; height: auto; background: $surface; padding: 1 2;
         border: round $role-accent; border-title-color: $role-accent;
+        border-subtitle-color: $role-muted;
     }
     SeekPrompt Input, SeekPrompt Input:focus {
         border: none; height: 1; padding: 0 1; background: $panel;

@@ -20,6 +20,7 @@ class TextPrompt(Modal[str | None]):
     TextPrompt > Vertical {
         width: 76; max-width: 96%; height: auto; background: $surface; padding: 1 2;
         border: round $role-accent; border-title-color: $role-accent;
+        border-subtitle-color: $role-muted;
     }
     .-ascii TextPrompt > Vertical { border: ascii $role-accent; }
     TextPrompt Input, TextPrompt Input:focus {
