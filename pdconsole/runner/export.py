@@ -12,7 +12,6 @@ from pdconsole.model.plan import RunPlan
 from pdconsole.model.request import RunRequest
 from pdconsole.profiles import Profiles
 from pdconsole.remote.archive import agent_archive
-from pdconsole.runner.ad_hoc import PlanError
 from pdconsole.runner.nodes import nodes_of, ssh_target
 from pdconsole.runner.planning import Planned, plan_experiment
 from pdconsole.runner.user_errors import UserError
@@ -36,6 +35,11 @@ def export_experiment(workspace: Path, request: RunRequest, output: Path | None)
             "`pdconsole netbench`"
         )
     cluster = planned.cluster
+    if cluster.orchestrator == "ray":
+        raise UserError(
+            f"a script would start the replicas itself, and Ray Serve has those of {cluster.name}; "
+            "run it instead: its session keeps serve/<run>.yaml, which `serve deploy` takes"
+        )
     if cluster.simulated:
         cluster = asyncio.run(ensure_embedded(cluster))
     script = output or Path(f"{planned.plan.experiment}.sh")
@@ -60,11 +64,6 @@ def export_experiment(workspace: Path, request: RunRequest, output: Path | None)
 
 def _scripted(planned: Planned, run: RunPlan) -> ScriptedRun:
     plan = planned.plan
-    if planned.cluster.orchestrator == "ray":
-        raise PlanError(
-            "a script starts replicas itself, and Ray Serve has those of cluster "
-            f"{planned.cluster.name}; a session keeps serve/<run>.yaml for `serve deploy` instead"
-        )
     deployment = plan_deployment(
         run,
         cluster=planned.cluster,

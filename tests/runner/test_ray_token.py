@@ -1,4 +1,4 @@
-"""The token of Ray that a session starts."""
+"""What the runner does besides for runs on Ray: the token, the config file, the tokens to keep."""
 
 from __future__ import annotations
 
