@@ -1,12 +1,14 @@
 """Readers of other programs: their own where they are installed, else what their schemas ask for.
 
-`PDCONSOLE_PEERS` names Python interpreters (as PATH names directories) that have
-`llmd-benchmark-report` or `aiperf`: their dependencies do not all go together with ours.
+`sh tests/peers/install` makes `.peers`, which has `llmd-benchmark-report` and `aiperf`: their
+dependencies do not all go together with ours. `PDCONSOLE_PEERS` names other Python interpreters, as
+PATH names directories, which are asked first.
 The models here know only fields that pdconsole writes, so that a new one is looked up first.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,34 +16,39 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+import pytest
 from pydantic import BaseModel, ConfigDict, Field
+
+PEERS = Path(__file__).resolve().parents[2] / ".peers/bin/python"
 
 
 @cache
 def interpreter_with(package: str) -> str | None:
     named = os.environ.get("PDCONSOLE_PEERS", "").split(os.pathsep)
+    installed = [str(PEERS)] if PEERS.exists() else []
     look = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({package!r}) is None)"
-    for python in filter(None, [*named, sys.executable]):
+    for python in filter(None, [*named, *installed, sys.executable]):
         if subprocess.run([python, "-c", look], timeout=60, check=False).returncode == 0:
             return python
     return None
 
 
-def ask(package: str, script: str, directory: Path) -> str | None:
-    """What the script, run beside the package, prints of a directory; None without the package."""
+def ask(package: str, script: str, directory: Path) -> Any:
+    """What the script, run beside the package, writes of a directory as JSON. Skips the test
+    without the package."""
     python = interpreter_with(package)
     if python is None:
-        return None
+        pytest.skip(f"no {package} here; install it with: sh tests/peers/install")
     done = subprocess.run(
         [python, "-c", script, str(directory)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
         cwd=directory,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 class Closed(BaseModel):

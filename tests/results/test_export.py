@@ -10,45 +10,14 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from a_run import FACTS, a_measurement, a_plan
 from click.testing import CliRunner
-from foreign_files import aiperf, genai_bench, guidellm, write
+from exported import OF_ITS_PLACE, foreign, rows_of, runs
 from measured_data import MEASURED, needs_measured_data
-from peers import AiperfRecord, BenchmarkReport, ask
+from peers import AiperfRecord, BenchmarkReport
 
 from pdconsole.cli import cli
-from pdconsole.model.workload import Point
-from pdconsole.results import PointRow, ResultDirectory, ResultError, read_point, read_points
+from pdconsole.results import PointRow, ResultError, read_point, read_points
 from pdconsole.results.export import csv_text, export_points, read_all
-
-POINTS = (Point("concurrency", 4), Point("concurrency", 16), Point("request_rate", 2.5))
-OF_ITS_PLACE = ("file", "group")  # what an export changes
-
-
-def runs(root: Path, repeats: int = 1, layout: str = "p1xtp2-d3xtp2") -> list[PointRow]:
-    """The points of a made-up run, and of runs that repeat it."""
-    for repeat in range(repeats):
-        directory = ResultDirectory.create(root, a_plan(layout), FACTS)
-        for i, point in enumerate(POINTS):
-            directory.write_point(point, a_measurement(point, seed=10 * repeat + i))
-    return rows_of(root)
-
-
-def foreign(root: Path) -> list[PointRow]:
-    """A point of each other program, and one of which little is known."""
-    phase = {"type": "poisson", "rate": 3.0, "requests": 12}
-    write(root / "ai_4xtp2" / "profile_export_aiperf.json", aiperf(phase))
-    write(root / "guide_2xtp4" / "benchmarks.json", guidellm({"type_": "concurrent", "streams": 4}))
-    write(root / "genai" / "x.json", genai_bench(8, "ms"))
-    bare = {"duration": 9.5, "completed": 3, "request_throughput": 0.3}
-    write(root / "bare" / "some.json", {**bare, "total_token_throughput": 40.0})
-    return rows_of(root)
-
-
-def rows_of(path: Path) -> list[PointRow]:
-    rows, problems = read_points(path)
-    assert problems == []
-    return rows
 
 
 def told(row: PointRow, *without: str) -> dict[str, Any]:
@@ -137,30 +106,12 @@ def test_a_sweep_has_the_files_that_its_plots_read(tmp_path: Path) -> None:
     assert float(lines[0]["output_throughput"]) == first["output_throughput"]
 
 
-READ_REPORTS = """
-import sys
-from pathlib import Path
-from llmd_benchmark_report import import_benchmark_report
-for path in sorted(Path(sys.argv[1]).rglob("benchmark_report_v0.2,_*.yaml")):
-    report = import_benchmark_report(str(path))
-    found = report.results.request_performance.aggregate
-    print(path.parent.name, found.requests.total, found.throughput.request_rate.mean)
-"""
-
-
-def test_llm_d_reads_its_report(tmp_path: Path) -> None:
+def test_reports_fit_the_schema_of_llm_d(tmp_path: Path) -> None:
     rows = [*runs(tmp_path / "ours"), *foreign(tmp_path / "theirs")]
     export_points(rows, "llm-d", tmp_path / "reports")
     paths = sorted((tmp_path / "reports").rglob("benchmark_report_v0.2,_*.yaml"))
     reports = [BenchmarkReport.model_validate(yaml.safe_load(path.read_text())) for path in paths]
     assert len({report.run.uid for report in reports}) == len(rows)
-    found = ask("llmd_benchmark_report", READ_REPORTS, tmp_path / "reports")
-    if found is not None:
-        performance = [report.results.request_performance.aggregate for report in reports]
-        assert found.splitlines() == [
-            f"{path.parent.name} {each.requests.total} {each.throughput.request_rate.mean}"
-            for path, each in zip(paths, performance, strict=True)
-        ]
 
 
 def test_a_report_says_what_was_measured(tmp_path: Path) -> None:
@@ -190,23 +141,7 @@ def test_a_report_says_what_was_measured(tmp_path: Path) -> None:
     assert latency.time_per_output_token.p50 == row.tpot_p50_ms
 
 
-READ_RECORDS = """
-import sys
-from pathlib import Path
-from aiperf.common.models.export_models import JsonExportData
-from aiperf.plot.core.data_loader import DataLoader
-for directory in sorted(p.parent for p in Path(sys.argv[1]).rglob("profile_export.jsonl")):
-    run = DataLoader().load_run(directory)
-    good = run.requests[(run.requests.benchmark_phase == "profiling") & run.requests.error.isna()]
-    whole = JsonExportData.model_validate_json(
-        (directory / "profile_export_aiperf.json").read_bytes()
-    )
-    print(directory.name, len(good), round(good.time_to_first_token.median(), 3),
-          round(whole.time_to_first_token.p50, 3))
-"""
-
-
-def test_aiperf_reads_its_records(tmp_path: Path) -> None:
+def test_records_fit_the_schema_of_aiperf(tmp_path: Path) -> None:
     rows = runs(tmp_path / "ours")
     export_points(rows, "aiperf", tmp_path / "profiles")
     paths = sorted((tmp_path / "profiles").rglob("profile_export.jsonl"))
@@ -222,11 +157,6 @@ def test_aiperf_reads_its_records(tmp_path: Path) -> None:
         assert len(records) - len(counted) == 8  # of the warm-up
         assert all(r.metadata.request_start_ns >= 1.8e18 for r in records)
         assert len(counted[0].metrics["inter_chunk_latency"].value) == 249  # type: ignore[arg-type]
-    found = ask("aiperf", READ_RECORDS, tmp_path / "profiles")
-    if found is not None:
-        expected = [(path.parent.name, by_name[path.parent.name]) for path in paths]
-        medians = [(name, row.completed, round(row.ttft_p50_ms or 0, 3)) for name, row in expected]
-        assert found.splitlines() == [f"{name} {n} {ms} {ms}" for name, n, ms in medians]
 
 
 def test_a_profile_of_aiperf_is_read_back_as_what_it_was(tmp_path: Path) -> None:
