@@ -33,13 +33,15 @@ def target_of(
     router_url: str,
     *,
     made_up_kv: bool = False,
+    by_ray: bool = False,
 ) -> Target:
     """Whom to load in this mode.
 
     mixed: all, through the router. prefill-only: the prefill replicas alone, past the router;
     collocated ones through it. decode-only: the replicas that decode, past the router. They have
     `made_up_kv`, or they answer from a full prefix cache, where a prompt must meet the one that
-    was primed with it.
+    was primed with it. `by_ray`: replicas have no ports of their own, and of a mode that loads one
+    role alone no others are deployed, so that all goes through Serve.
     """
     by_role = {
         role: [worker for worker in workers if worker.role == role]
@@ -56,7 +58,7 @@ def target_of(
         loaded = by_role["decode"] or by_role["collocated"]
         direct = tuple(worker.url for worker in loaded)
     return Target(
-        urls=direct or (router_url,),
+        urls=(() if by_ray else direct) or (router_url,),
         workers=tuple(worker.name for worker in loaded),
         warm_pairs=is_pd and workload.mode == "mixed",
         by_prefix_cache=workload.mode == "decode-only" and not made_up_kv,

@@ -173,7 +173,12 @@ class _Measuring:
             self.deployment.workers,
             self.deployment.router_url,
             made_up_kv=self.deployment.decodes_made_up_kv,
+            by_ray=self._by_ray,
         )
+
+    @property
+    def _by_ray(self) -> bool:
+        return self.cluster.orchestrator == "ray"
 
     @property
     def _node(self) -> str:
@@ -271,8 +276,7 @@ class _Measuring:
 
     async def _scrape(self) -> Scrape:
         # Of Ray Serve's router we started only who watches it; its CPU time is not the proxy's.
-        by_ray = self.cluster.orchestrator == "ray"
-        router = None if by_ray else (self._router.node, self._token_of(self._router.name))
+        router = None if self._by_ray else (self._router.node, self._token_of(self._router.name))
         return await scrape_all(self.deployment.workers, self.nodes, router)
 
     async def _scrape_one(self, name: str) -> Samples:

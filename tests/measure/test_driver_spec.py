@@ -41,6 +41,17 @@ ROUTER = "http://10.0.0.1:8000/v1/completions"
 FIRST, SECOND = "http://10.0.0.1:8100", "http://10.0.0.1:8101"
 
 
+@pytest.mark.parametrize("mode", ["mixed", "prefill-only", "decode-only"])
+def test_with_ray_all_load_goes_through_serve(mode: str) -> None:
+    run = fake.run_plan("2P-TP2+1D-TP4", mode)
+    deployment = fake.deployment_of(run)
+    target = target_of(
+        run.workload, deployment.workers, "http://s:8000", made_up_kv=True, by_ray=True
+    )
+    assert target.urls == ("http://s:8000",)
+    assert target.warm_pairs == (mode == "mixed")
+
+
 @pytest.mark.parametrize(
     ("layout", "mode", "urls", "gpus", "warms"),
     [
