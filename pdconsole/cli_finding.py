@@ -69,8 +69,15 @@ def new(
     audit = audit_rows(comparison.rows, comparison.skipped)
     written = add_finding(workspace, _with_commands(subject, options), comparison, audit)
     if written.figure:
-        click.echo(f"wrote {written.figure}")
-    click.echo(f"wrote section {written.number} of {written.file}; ✎ marks what is yours to write")
+        click.echo(f"wrote {_from_here(written.figure)}")
+    file = _from_here(written.file)
+    click.echo(f"wrote section {written.number} of {file}; ✎ marks what is yours to write")
+
+
+def _from_here(path: Path) -> Path:
+    """As `init` and `compare` name files: short where it lies below the current directory."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _subject(
