@@ -19,7 +19,7 @@ from pdconsole.journal import Clock, JournalError, SessionDir
 from pdconsole.journal.clock import SYSTEM_CLOCK
 from pdconsole.model.state import State
 from pdconsole.ui import theme
-from pdconsole.ui.actions import Action
+from pdconsole.ui.actions import Action, key_label, keys_of
 from pdconsole.ui.app_actions import APP_ACTIONS
 from pdconsole.ui.exports import ExportError, write_export
 from pdconsole.ui.keymap import keymap_problems, load_keymap
@@ -375,6 +375,12 @@ class ConsoleApp(App[None]):
 
     async def action_quit(self) -> None:
         self.exit()
+
+    def action_help_quit(self) -> None:
+        """ctrl+c, where Textual would lay a box over the hints."""
+        keys = next(keys_of(a, self.keymap) for a in self.ACTIONS if a.id == "app.quit")
+        leave = f"{key_label(keys[0])} leaves" if keys else "nothing leaves"
+        self.say(f"ctrl+c ends nothing here; {leave}, and what runs goes on")
 
     def action_help(self) -> None:
         from pdconsole.ui.screens.help import HelpScreen, HelpSection

@@ -466,6 +466,22 @@ async def test_a_recording_that_is_no_file_is_told_as_such(workspace: Path) -> N
         assert "Is a directory" in case.app.notice
 
 
+async def test_ctrl_c_says_what_leaves_and_ends_nothing(workspace: Path) -> None:
+    async with opened_console(workspace, size=(80, 24)) as case:
+        await case.press("ctrl+c")
+        assert "ctrl+c ends nothing here; q leaves, and what runs goes on" in case.lines[-2]
+        assert "? help" in case.lines[-1]
+
+
+async def test_a_question_keeps_its_buttons_in_a_window_made_small(workspace: Path) -> None:
+    async with opened_console(workspace, size=(80, 24)) as case:
+        await case.press("d")
+        await case.pilot.resize_terminal(50, 20)
+        await case.settle()
+        assert "Delete (y)" in case.text
+        assert "No (n)" in case.text
+
+
 # --- behind a dialog ---
 
 
