@@ -153,22 +153,25 @@ def _served(
     *,
     makes_up_kv: bool,
 ) -> Iterator[ServedRole]:
-    """decode-only has the replicas alone that decode: nobody is to prefill for them."""
+    """One phase alone has the replicas of its role alone: those of an application with both are
+    reached through each other."""
+    left_out = {"decode-only": "prefill", "prefill-only": "decode"}.get(run.workload.mode)
+    alone = left_out is not None
     tp_differs = any(p.tp != d.tp for p, d in pairs(run))
     channels = side_channels(run, cluster)
     for role in ROLES:
         of_role = run.placement.of(role)
-        if not of_role or (makes_up_kv and role == "prefill"):
+        if not of_role or role == left_out:
             continue
         kv = None
-        if role != "collocated" and not makes_up_kv and network is not None:
+        if role != "collocated" and not alone and network is not None:
             kv = KvPeer(network=network, side_channel_port=channels[role], tp_differs=tp_differs)
         yield ServedRole(
             role=role,
             assignments=of_role,
             kv=kv,
             makes_up_kv=makes_up_kv,
-            deployment=deployment_name(role, model, alone=makes_up_kv or role == "collocated"),
+            deployment=deployment_name(role, model, alone=alone or role == "collocated"),
             bundles=tuple(_bundles(role, of_role, cluster)),
         )
 
@@ -347,8 +350,10 @@ def _dashboard_note(url: str, cluster: ClusterProfile) -> str:
 
 
 def _notes(run: RunPlan, served: tuple[ServedRole, ...], cluster: ClusterProfile) -> Iterator[str]:
-    if any(each.makes_up_kv for each in served) and run.placement.layout.is_pd:
-        yield "decode-only: Ray Serve has the decode replicas alone, prefill is not started"
+    if run.placement.layout.is_pd and len(served) == 1:
+        role, other = ("decode", "prefill") if served[0].role == "decode" else ("prefill", "decode")
+        mode = run.workload.mode
+        yield f"{mode}: Ray Serve has the {role} replicas alone, {other} is not started"
     crowded = Counter(name for a in run.placement.assignments for name in a.nodes)
     if any(count > 1 for count in crowded.values()) and any(
         node_of(cluster, name).kind == "gpu" for name in crowded

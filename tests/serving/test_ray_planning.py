@@ -234,6 +234,16 @@ def test_decode_only_has_the_decode_replicas_alone() -> None:
     assert "prefill is not started" in " ".join(plan.notes)
 
 
+def test_prefill_only_has_the_prefill_replicas_alone() -> None:
+    plan = on_ray("2P-TP2+1D-TP4", mode="prefill-only")
+    assert [w.name for w in plan.workers] == ["P1", "P2"]
+    assert spec_of(plan.workers[1])["deployment"] == "LLMServer:gpt-oss-120b"
+    (config,) = args_of(plan)["llm_configs"]
+    assert "kv_transfer_config" not in config["engine_kwargs"]
+    assert named(plan, "ray-head").slots == tuple(range(4))
+    assert "decode is not started" in " ".join(plan.notes)
+
+
 def test_a_path_below_the_home_is_told_so_that_the_node_fills_it_in() -> None:
     plan = on_ray("1P-TP1+1D-TP1", "pack", "shm", cluster=LOCAL, model=TINY)
     config = spec_of(plan.router)["config"]["applications"][0]["args"]["decode_config"]
