@@ -140,7 +140,12 @@ def joined(
     for node in cluster.nodes:
         if slots.get(node.name):
             yield from _node(node, seen, len(slots[node.name]), cluster)
-    yield _apps(seen, cluster)
+    # A session that is resumed meets its own.
+    keeps_it = driver is not None and any(
+        process.state == "running" and process.token.endswith("/router")
+        for process in driver.processes
+    )
+    yield _apps(seen, cluster, keeps_it=keeps_it)
     yield from _proxy(seen, cluster)
 
 
@@ -200,10 +205,11 @@ def _room(node: NodeProfile, there: RayNodeSeen, needed: int) -> CheckResult:
     )
 
 
-def _apps(seen: RaySeen, cluster: ClusterProfile) -> CheckResult:
-    """A config that is put to Serve takes every application away that is not in it."""
+def _apps(seen: RaySeen, cluster: ClusterProfile, *, keeps_it: bool) -> CheckResult:
+    """A config that is put to Serve takes every application away that is not in it. `keeps_it`: the
+    one of our name is this session's."""
     foreign = [app for app in seen.apps if _in_the_way(app)]
-    ours = [app for app in seen.apps if app.name == OUR_APP]
+    ours = [app for app in seen.apps if app.name == OUR_APP and not keeps_it]
     value = "none"
     if foreign:
         value = " and ".join(f"{app.name} ({app.status.lower()})" for app in foreign)

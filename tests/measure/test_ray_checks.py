@@ -15,6 +15,7 @@ from pdconsole.remote.values import (
     EngineFacts,
     Inventory,
     Looked,
+    ProcessInfo,
     RayAppSeen,
     RayNodeSeen,
     RaySeen,
@@ -187,6 +188,16 @@ def test_applications_of_others_are_not_replaced(app: RayAppSeen, verdict: str, 
     found = of(joined(seen(apps=(app,))), "test", "ray-apps")
     assert found.verdict == verdict
     assert said in found.value
+
+
+def test_a_resumed_session_meets_its_own_application() -> None:
+    app = RayAppSeen(name="pdconsole", status="RUNNING")
+    router = ProcessInfo(token="mine/1/router", pid=1, state="running")
+    results = joined(seen(apps=(app,)), processes=(router,))
+    assert of(results, "test", "ray-apps").verdict == "ok"
+    over = ProcessInfo(token="mine/1/router", pid=1, state="exited")
+    results = joined(seen(apps=(app,)), processes=(over,))
+    assert of(results, "test", "ray-apps").verdict == "fail"
 
 
 def test_a_serve_that_listens_elsewhere_names_its_port() -> None:
