@@ -9,6 +9,7 @@ from pdconsole.model.events import CheckResult
 from pdconsole.model.feasible import rules_for
 from pdconsole.profiles.schema import ClusterProfile, NetworkProfile
 from pdconsole.remote.values import EngineFacts, Inventory, UcxFacts
+from pdconsole.serving.engine_python import engine_command
 from pdconsole.serving.engine_stacks import (
     RAY_STACKS,
     SRD_UCX,
@@ -37,7 +38,7 @@ def engine(inventory: Inventory, cluster: ClusterProfile) -> CheckResult:
     found = inventory.versions.get("vllm", "")
     asked = cluster.engine.version
     version = found if asked == "auto" else asked
-    command = _command(cluster)
+    command = " ".join(engine_command(cluster))
     try:
         note = engine_rules(version).note or rules_for(version).note
     except ServingError as error:  # no replica would be started
@@ -82,12 +83,6 @@ def engine(inventory: Inventory, cluster: ClusterProfile) -> CheckResult:
 
 def _field(cluster: ClusterProfile) -> str:
     return "ray.command" if cluster.orchestrator == "ray" else "engine.vllm"
-
-
-def _command(cluster: ClusterProfile) -> str:
-    """Which one says what Python has the engine."""
-    by_ray = cluster.orchestrator == "ray"
-    return " ".join(cluster.ray.command if by_ray else cluster.engine.vllm)
 
 
 def router(inventory: Inventory, cluster: ClusterProfile) -> CheckResult:

@@ -22,7 +22,7 @@ from pdconsole.profiles.schema import ClusterProfile, NetworkProfile, NodeProfil
 from pdconsole.remote.client import NodeClient
 from pdconsole.remote.errors import RemoteError
 from pdconsole.remote.values import ProcessInfo, ProcessSpec
-from pdconsole.serving.engine_python import in_python_of
+from pdconsole.serving.engine_python import engine_command, in_python_of
 from pdconsole.serving.worker_command import device_env
 
 SOURCE, READER = "source", "reader"
@@ -186,7 +186,7 @@ class _End:
                 token=self._token,
                 session=b.session,
                 argv=in_python_of(
-                    b.cluster.engine.vllm[0], "@agent@", "nixl-probe", "@dir@/spec.json"
+                    engine_command(b.cluster)[0], "@agent@", "nixl-probe", "@dir@/spec.json"
                 ),
                 env=self._env(),
                 slots=(self._slot.index,),

@@ -10,7 +10,7 @@ from pdconsole.model.plan import RunPlan
 from pdconsole.profiles.schema import ClusterProfile, NodeProfile
 from pdconsole.remote.client import NodeClient, RemoteError
 from pdconsole.remote.values import Inventory, Look, News, SshTarget
-from pdconsole.serving.engine_python import IN_PYTHON_OF, in_python_of
+from pdconsole.serving.engine_python import IN_PYTHON_OF, engine_command, in_python_of
 from pdconsole.serving.ports import possible_ports
 
 
@@ -69,11 +69,10 @@ def look_of(cluster: ClusterProfile, node: NodeProfile, models: Iterable[str] = 
     """
     real = not cluster.simulated
     by_ray = cluster.orchestrator == "ray"
-    command = cluster.ray.command[0] if by_ray else cluster.engine.vllm[0]
     # Only the driver node has to reach a dashboard.
     joins = by_ray and not cluster.ray.start and node.name == cluster.driver_node
     return Look(
-        engine=in_python_of(command, "@agent@", "engine") if real else (),
+        engine=in_python_of(engine_command(cluster)[0], "@agent@", "engine") if real else (),
         models=tuple(dict.fromkeys(models)) if real else (),
         ports=possible_ports(cluster, node),
         variables=VARIABLES,

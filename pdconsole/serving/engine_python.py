@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pdconsole.profiles.schema import ClusterProfile
+
 # $1: the command. The rest: what its Python is to run.
 #
 # A script of a Python names it in its first line. Where it names none, as a wrapper or a script
@@ -25,6 +27,11 @@ if [ -x "$beside" ]; then exec "$beside" "$@"; fi
 echo "cannot tell in which Python $found runs" >&2
 exit 127
 """
+
+
+def engine_command(cluster: ClusterProfile) -> list[str]:
+    """The command whose Python has the engine."""
+    return cluster.ray.command if cluster.orchestrator == "ray" else cluster.engine.vllm
 
 
 def in_python_of(command: str, *arguments: str) -> tuple[str, ...]:
