@@ -99,6 +99,8 @@ class Replica:
             raise CallError(f"cannot join Ray at {spec['gcs']}: {_said(error)}") from error
 
     def do(self, asked: Json) -> Tuple[int, Any]:
+        if asked["op"] == "prepare":
+            return self.prepare()
         if asked["op"] == "metrics":
             return self.metrics()
         return self.complete(asked["body"], asked["request_id"])
@@ -134,6 +136,13 @@ class Replica:
             return int(trouble.get("code") or 500), answer
         return 200, answer
 
+    def prepare(self) -> Tuple[int, str]:
+        try:
+            self._imported()
+        except ImportError as error:
+            return 501, f"{sys.executable} has no Ray Serve LLM: {error}"
+        return 200, ""
+
     def metrics(self) -> Tuple[int, str]:
         """HTTP status and vLLM's own exposition text, or why there is none."""
         try:
@@ -144,7 +153,7 @@ class Replica:
 
     def _imported(self) -> Tuple[Any, Any]:
         """The classes of a request. They import vLLM, which takes seconds and half a gigabyte: only
-        once there is a completion."""
+        where there are completions."""
         with self._classes_lock:
             if self._classes is None:
                 models: Any = importlib.import_module("ray.serve.llm.openai_api_models")
@@ -180,6 +189,12 @@ class Calls:
         """HTTP status and body. CallError if the replica could not be asked."""
         request_id = request_id or f"door-{uuid.uuid4().hex}"
         return self._ask({"op": "complete", "body": body, "request_id": request_id})
+
+    def prepare(self) -> None:
+        """What the first completion would wait for. CallError if there can be none."""
+        status, body = self._ask({"op": "prepare"})
+        if status != 200:
+            raise CallError(str(body))
 
     def metrics(self) -> str:
         status, body = self._ask({"op": "metrics"})
@@ -221,7 +236,7 @@ class Calls:
         if self._process is not None and self._process.poll() is None:
             return self._process
         process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, _home(), json.dumps(self._spec)],
+            [sys.executable, "-c", _PROGRAM, home(), json.dumps(self._spec)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -258,6 +273,6 @@ _PROGRAM = (
 )
 
 
-def _home() -> str:
+def home() -> str:
     """What `pdconsole` is imported from: the zipapp, or a directory."""
     return os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(ray_inside.__file__))))

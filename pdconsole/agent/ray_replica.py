@@ -26,6 +26,9 @@ from pdconsole.agent.ray_exporter import ExporterError
 # Between a replica's end and what its log says of it.
 LAST_WORDS_S = 2.0
 LOG_AGAIN_S = 1.0
+# Deployments whose replicas hand KV over, pair by pair through their doors. P waits half a minute
+# for D to fetch it: too short for a door that imports vLLM first.
+HAND_OVER = ("Prefill:", "Decode:")
 
 
 class ReplicaError(Exception):
@@ -59,6 +62,7 @@ class RayReplica:
         self._state = ""
         self._process: Optional[sweep.Process] = None
         self._calls: Optional[Calls] = None
+        self._prepared = threading.Event()
         # Where metrics come from is settled once: counters of another source would jump.
         self._source: Optional[Callable[[], str]] = None
         self._told = ""
@@ -134,10 +138,24 @@ class RayReplica:
                     "actor_name": mine[0]["actor_name"],
                 }
             )
+            # While the replica loads.
+            threading.Thread(target=self._prepare, args=(self._calls,), daemon=True).start()
+        if state == "RUNNING" and not self._prepared.is_set():
+            self._tell(f"{self._name} is {state}, and its door is getting ready to call it")
+            return
         if state == "RUNNING" and self._source is None:
             self._settle_metrics()
         self._state = state
         self._tell(f"{self._name} is {state}")
+
+    def _prepare(self, calls: Calls) -> None:
+        try:
+            if self._deployment.startswith(HAND_OVER):
+                calls.prepare()
+        except CallError as error:
+            say(f"completions: {error}")
+        finally:
+            self._prepared.set()
 
     def _settle_metrics(self) -> None:
         """vLLM's own, by pdconsole's plugin in the replica or called in through Ray; else Ray's."""

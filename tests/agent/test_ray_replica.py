@@ -35,6 +35,10 @@ class PaperCalls:
     def __init__(self, spec: dict[str, Any]) -> None:
         self.spec = spec
 
+    def prepare(self) -> None:
+        if self.trouble:
+            raise CallError(self.trouble)
+
     def metrics(self) -> str:
         if self.trouble:
             raise CallError(self.trouble)
@@ -461,6 +465,7 @@ def calls_spec(actor: str = "there") -> dict[str, Any]:
 @pytest.mark.usefixtures("paper_library")
 def test_the_replica_is_called_past_its_own_orchestration() -> None:
     calls = ray_calls.Calls(calls_spec())
+    calls.prepare()
     status, answer = calls.complete({"prompt": [1, 2], "max_tokens": 1}, "pair-7")
     assert status == 200
     assert answer == {
