@@ -36,7 +36,6 @@ def write_figure(comparison: Comparison, path: Path) -> None:
 
     with mpl.rc_context(SETTINGS):
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             if path.suffix.lower() == ".pdf":
                 _write_pages(comparison, panels, path)
             else:
