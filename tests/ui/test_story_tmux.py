@@ -136,7 +136,7 @@ def test_place_launch_watch_lose_the_terminal_attach_stop_and_replay(
     two.wait_for("enter open")
     two.press("s")
     asked = words(two.wait_for("Stop 2", "No (n)"))
-    assert "P1 on node1:0,1" in asked
+    assert "P1 on node1:0-1" in asked
     two.press("y")
     two.wait_for("stopped", gone="No (n)")
     wait_until("nothing of it is left on a node", lambda: console.ours() == {})
