@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +34,7 @@ from pdconsole.serving.planning import plan_deployment
 from pdconsole.serving.ray_nodes import HEAD
 
 METRICS_S = 1.0
+ENDED_S = 15.0  # Ray's processes notice by and by that their head is gone
 
 RunOutcome = Literal["done", "failed", "skipped", "stopped"]
 
@@ -272,9 +273,8 @@ class LayoutRun:
             self._point_state(point, "failed", str(e), attempt)
             if await deployment.is_healthy(plan, self._c.nodes):
                 return str(e)
-            raise MeasureError(
-                f"{str(e).rstrip('.')}. The deployment no longer answers, so its run ends here"
-            ) from e
+            why = "The deployment no longer answers, so its run ends here"
+            raise MeasureError(f"{str(e).rstrip('.')}. {why}{await self._ended(plan)}") from e
         if measured is None:  # skipped or stopped on the way; measure_point has said so
             return ""
         results = self._results = self._results or self._result_directory()
@@ -282,6 +282,22 @@ class LayoutRun:
         file = await asyncio.to_thread(results.write_point, point, measured)
         self._emit(msgspec.structs.replace(measured.result, file=f"{results.name}/{file.name}"))
         self._point_state(point, "done", "", attempt)
+        return ""
+
+    async def _ended(self, plan: DeploymentPlan) -> str:
+        """Which process of Ray's ended, where load is refused before that is seen."""
+        until = asyncio.get_running_loop().time() + ENDED_S
+        while self._c.cluster.orchestrator == "ray":
+            by_token = {plan.token(p): p for p in plan.processes}
+            for client in self._c.nodes.values():
+                for info in await client.processes():
+                    process = by_token.get(info.token)
+                    if process is not None and info.state != "running":
+                        last = info.last_log.strip().splitlines()[-1:]
+                        return f": {process.name} on {process.node} ended{_saying(last)}"
+            if asyncio.get_running_loop().time() > until:
+                break
+            await asyncio.sleep(0.5)
         return ""
 
     def _result_directory(self) -> ResultDirectory:
@@ -298,6 +314,10 @@ class LayoutRun:
                 run=self._run.id, point=point.id, status=status, attempt=attempt, message=message
             )
         )
+
+
+def _saying(lines: Sequence[str]) -> str:
+    return f", saying: {lines[0]}" if lines else ""
 
 
 def run_facts(c: RunContext, run: RunPlan) -> RunFacts:

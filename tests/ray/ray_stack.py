@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -68,10 +69,16 @@ def _is_free(port: int) -> bool:
 
 
 class TheirRay:
-    """A Ray cluster of one node that runs already, with Serve and an application of its own."""
+    """A Ray cluster of one node that runs already, with Serve and an application of its own.
+
+    It asks for a token, which is in a file.
+    """
 
     def __init__(self, address: str, ports: dict[str, int], cpus: int) -> None:
         self.temp = Path(tempfile.mkdtemp(prefix="pdtheirs-"))
+        self.token = self.temp / "token"
+        self.token.write_text(secrets.token_hex(32))
+        self.token.chmod(0o600)
         self.gcs = f"{address}:{ports['gcs']}"
         self.dashboard = f"http://127.0.0.1:{ports['dashboard']}"
         flags = {
@@ -100,6 +107,8 @@ class TheirRay:
                 env={
                     **os.environ,
                     "PYTHONPATH": str(self.temp),
+                    "RAY_AUTH_MODE": "token",
+                    "RAY_AUTH_TOKEN_PATH": str(self.token),
                     "AUTOSCALER_METRIC_PORT": str(ports["autoscaler_metrics"]),
                     "DASHBOARD_METRIC_PORT": str(ports["dashboard_metrics"]),
                     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
@@ -138,7 +147,10 @@ class TheirRay:
         request = urllib.request.Request(
             self.dashboard + path,
             None if body is None else json.dumps(body).encode(),
-            {"Content-Type": "application/json"},
+            {
+                "Content-Type": "application/json",
+                "Authorization": f"Bearer {self.token.read_text()}",
+            },
             method=method,
         )
         with urllib.request.urlopen(request, timeout=60) as reply:

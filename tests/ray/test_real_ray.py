@@ -121,9 +121,9 @@ def their_ray(console: Console, ray_nodes: list[Sshd]) -> Iterator[TheirRay]:
     try:
         ray = cluster["ray"] | {"start": False, "address": theirs.gcs}
         ray["dashboard"] = theirs.dashboard
-        console.change(
-            "clusters", "local-ray", **{**cluster, "ray": ray, "nodes": cluster["nodes"][:1]}
-        )
+        env = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(theirs.token)}
+        changed = {"ray": ray, "nodes": cluster["nodes"][:1], "env": cluster["env"] | env}
+        console.change("clusters", "local-ray", **{**cluster, **changed})
         yield theirs
     finally:
         theirs.end()

@@ -76,7 +76,8 @@ def test_a_replica_and_a_head_that_die_are_told_and_the_next_layout_goes_on(
     told = {e.run: e.message for e in states if e.status == "failed"}
     assert set(told) == {"1", "2"}, told
     assert "C1 on n1" in told["1"], told
-    assert "ray-head on n1" in told["2"] or "the router on n1" in told["2"], told
+    assert "so its run ends here: " in told["2"], told
+    assert " on n1 ended, saying: " in told["2"], told
     assert console.ours() == {}
     assert not [path for path in used if path.exists()]
 
