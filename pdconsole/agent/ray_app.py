@@ -9,13 +9,16 @@ where there are any it is refused.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import signal
+import subprocess
+import sys
 import threading
 import time
 from typing import Any, Dict, List, Optional
 
-from pdconsole.agent import ray_dashboard
+from pdconsole.agent import ray_calls, ray_dashboard
 from pdconsole.agent.ray_dashboard import Dashboard, DashboardError, Json
 from pdconsole.agent.ray_door import Answer, Door, DoorError, Request, text
 
@@ -26,6 +29,8 @@ REFUSED_S = 5.0
 DELETION_S = 60.0
 # A node's agent gives what it ends 10 s.
 REMOVAL_S = 8.0
+# In the replicas' environment, and so in the config: whose application it is, `<session>/<run>`.
+MARK = "PDCONSOLE_RUN"
 
 
 class AppError(Exception):
@@ -53,6 +58,7 @@ def say(line: str) -> None:
 
 class RayApp:
     def __init__(self, spec: Json, told_to_end: threading.Event) -> None:
+        self._spec = spec
         self._name = str(spec["app"])
         self._config: Json = spec["config"]
         self._listen: List[Any] = spec["listen"]
@@ -64,6 +70,7 @@ class RayApp:
         self._serves = False
         self._status = "not deployed yet"
         self._serve_is_ours = False
+        self._seen_deployed = False
         self._replicas: Optional[Dict[str, str]] = None  # id -> deployment, once it serves
         self._told: Dict[str, str] = {}
 
@@ -75,6 +82,7 @@ class RayApp:
             return
         self._serve_is_ours = not serve_runs(before)
         say(f"deploying {self._name} through {self._dashboard.url}")
+        guard = Guard({"spec": self._spec, "serve_is_ours": self._serve_is_ours})
         try:
             self._dashboard.put_config(self._config)
             self._watch()
@@ -82,6 +90,13 @@ class RayApp:
             self._serves = False
             self._status = "being taken away"
             self._remove()
+            guard.dismiss()
+
+    def remove_of_dead(self, serve_is_ours: bool) -> None:
+        """What the guard does once who kept the application is dead."""
+        say(f"who kept {self._name} died; taking it away")
+        self._serve_is_ours = serve_is_ours
+        self._remove()
 
     def _answer(self, request: Request) -> Answer:
         if request.path not in ("/readiness", "/health"):
@@ -123,10 +138,13 @@ class RayApp:
     def _refuse_another_of_the_name(self, mine: Optional[Json]) -> None:
         if mine is None:
             return
-        deployed = mine.get("deployed_app_config") or {}
-        ours = next(a for a in self._config["applications"] if a["name"] == self._name)
+        deployed, ours = mine.get("deployed_app_config") or {}, self._ours()
         if all(deployed.get(key) == ours.get(key) for key in ("import_path", "args")):
             say(f"taking over {self._name}, which is deployed as it should be")
+            return
+        session = mark_of(ours).rpartition("/")[0]
+        if session and mark_of(deployed).rpartition("/")[0] == session:
+            say(f"replacing {self._name} that an earlier run of this session left there")
             return
         raise AppError(
             f"an application {self._name} with another config is on this cluster, another "
@@ -139,15 +157,20 @@ class RayApp:
         wanted, there = self._config.get("http_options") or {}, state.get("http_options") or {}
         if not serve_runs(state):
             return
-        for key in ("host", "port"):
-            if key in wanted and there.get(key) != wanted[key]:
-                raise AppError(
-                    f"Ray Serve runs on this cluster already, with its HTTP proxy on "
-                    f"{there.get('host')}:{there.get('port')} instead of {wanted.get('host')}:"
-                    f"{wanted.get('port')}; set ports.router in the cluster profile to "
-                    f"{there.get('port')}, or end Serve with `serve shutdown -y -a "
-                    f"{self._dashboard.url}`"
-                )
+        runs = (
+            f"Ray Serve runs on this cluster already, with its HTTP proxy on {there.get('host')}:"
+            f"{there.get('port')} instead of {wanted.get('host')}:{wanted.get('port')}"
+        )
+        end = f"end Serve with `serve shutdown -y -a {self._dashboard.url}` if nobody uses it"
+        if "port" in wanted and there.get("port") != wanted["port"]:
+            raise AppError(
+                f"{runs}; set ports.router in the cluster profile to {there.get('port')}, or {end}"
+            )
+        if "host" in wanted and not is_heard(str(there.get("host")), str(wanted["host"])):
+            raise AppError(
+                f"{runs}, where the load is not heard; write the head's address that it listens at "
+                f"into ray.address of the cluster profile, or {end}"
+            )
 
     # -- while it is there
 
@@ -166,6 +189,10 @@ class RayApp:
                 f"{self._name} is gone from Ray Serve: somebody deleted it, deployed another "
                 "config, or shut Serve down"
             )
+        if self._is_ours(mine):
+            self._seen_deployed = True
+        elif self._seen_deployed:
+            raise AppError(f"another config was deployed as {self._name}{_of_whom(mine)}")
         self._tell_all(mine)
         status = str(mine.get("status"))
         if status in ("DEPLOY_FAILED", "UNHEALTHY", "DELETING"):
@@ -217,13 +244,28 @@ class RayApp:
             self._told[about] = line
             say(line)
 
+    def _ours(self) -> Json:
+        found: Json = next(a for a in self._config["applications"] if a["name"] == self._name)
+        return found
+
+    def _is_ours(self, mine: Json) -> bool:
+        """Whether it is what this put, not what somebody else put under the same name."""
+        deployed, ours = mine.get("deployed_app_config") or {}, self._ours()
+        if mark_of(ours):
+            return mark_of(deployed) == mark_of(ours)
+        return all(deployed.get(key) == ours.get(key) for key in ("import_path", "args"))
+
     # -- after
 
     def _remove(self) -> None:
         """Takes the application away, and Serve where this started it; others' stay as they are."""
         try:
             state = self._dashboard.serve_state()
-            if ray_dashboard.application(state, self._name) is None and not self._serve_is_ours:
+            mine = ray_dashboard.application(state, self._name)
+            if mine is None and not self._serve_is_ours:
+                return
+            if mine is not None and not self._is_ours(mine):
+                say(f"the {self._name} that is there is another one{_of_whom(mine)}: it stays")
                 return
             others = {n: a for n, a in state["applications"].items() if n != self._name}
             if self._serve_is_ours and not others:
@@ -243,6 +285,45 @@ class RayApp:
             if ray_dashboard.application(self._dashboard.serve_state(), self._name) is None:
                 return
             time.sleep(0.2)
+
+
+class Guard:
+    """A process beside the one that keeps the application, which takes it away where that one is
+    killed: on a cluster that runs already it would stay for ever."""
+
+    def __init__(self, order: Json) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _GUARD, ray_calls.home()], stdin=subprocess.PIPE, text=True
+        )
+        self._tell(json.dumps(order))
+
+    def dismiss(self) -> None:
+        self._tell("done")
+        self._process.wait()
+
+    def _tell(self, line: str) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
+        except OSError:
+            say("what takes the application away if this is killed has itself ended")
+
+
+_GUARD = (
+    "import sys; sys.path.insert(0, sys.argv[1]); "
+    "from pdconsole.agent import ray_app; ray_app.guard()"
+)
+
+
+def guard() -> None:
+    """Told to end as all of its session is, it waits for the other one, which has an order of its
+    own to end by."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    order = json.loads(sys.stdin.readline() or "{}")
+    if order and sys.stdin.readline().strip() != "done":
+        RayApp(order["spec"], threading.Event()).remove_of_dead(order["serve_is_ours"])
 
 
 class Patience:
@@ -270,6 +351,32 @@ class Patience:
 
 def serve_runs(state: Json) -> bool:
     return bool((state.get("controller_info") or {}).get("node_id"))
+
+
+def mark_of(config: Any) -> str:
+    """Whose application a config is; "" if it does not say so."""
+    if isinstance(config, dict):
+        if isinstance(config.get(MARK), str):
+            return str(config[MARK])
+        config = list(config.values())
+    return next(filter(None, map(mark_of, config)), "") if isinstance(config, list) else ""
+
+
+def is_heard(listens: str, dialled: str) -> bool:
+    """Whether who listens at the one is reached at the other, as far as addresses tell: a name may
+    be any."""
+    if listens in ("0.0.0.0", "::", dialled):
+        return True
+    try:
+        there = ipaddress.ip_address("127.0.0.1" if listens == "localhost" else listens)
+        return there == ipaddress.ip_address("127.0.0.1" if dialled == "localhost" else dialled)
+    except ValueError:
+        return listens != "localhost" and not listens.startswith("127.")
+
+
+def _of_whom(mine: Json) -> str:
+    mark = mark_of(mine.get("deployed_app_config"))
+    return f", by session {mark.rpartition('/')[0]}" if mark else ""
 
 
 def reason(mine: Json) -> str:

@@ -8,14 +8,18 @@ import json
 import os
 import re
 import socket
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Mapping, Optional
 from urllib.parse import urlencode, urlsplit
+
+from pdconsole.agent import paths
 
 APPLICATIONS = "/api/serve/applications/"
 VERSION = "/api/version"
 TIMEOUT_S = 15.0
 # A PUT starts Serve where it does not run yet, and imports the application.
 PUT_TIMEOUT_S = 180.0
+MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
+TOKEN_FILE = "~/.ray/auth_token"
 
 Json = Dict[str, Any]
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -36,7 +40,11 @@ class Dashboard:
     def __init__(self, url: str) -> None:
         self.url = url
         parts = urlsplit(url)
-        self._host, self._port = parts.hostname or "", parts.port or 80
+        self._host, self._port = parts.hostname or "", parts.port
+        self._kind = (
+            http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        )
+        self._base = parts.path.rstrip("/")  # of a gateway before it
         self._headers = _authorization()
 
     def version(self) -> str:
@@ -61,7 +69,7 @@ class Dashboard:
         path = "/api/v0/logs/stream?" + urlencode(asked)
         connection = self._connect(None)
         try:
-            connection.request("GET", path, headers=self._headers)
+            connection.request("GET", self._base + path, headers=self._headers)
             # It may be long until an actor writes.
             response = connection.getresponse()
             if response.status != 200:
@@ -91,7 +99,7 @@ class Dashboard:
         body = None if content is None else json.dumps(content)
         headers = {**self._headers, **({"Content-Type": "application/json"} if body else {})}
         try:
-            connection.request(method, path, body, headers)
+            connection.request(method, self._base + path, body, headers)
             response = connection.getresponse()
             answer = response.read()
         except (OSError, http.client.HTTPException) as error:
@@ -104,7 +112,7 @@ class Dashboard:
 
     def _connect(self, timeout_s: Optional[float]) -> http.client.HTTPConnection:
         """Straight to it: a proxy of the environment does not know the cluster."""
-        return http.client.HTTPConnection(self._host, self._port, timeout=timeout_s)
+        return self._kind(self._host, self._port, timeout=timeout_s)
 
     def _silence(self, error: Exception) -> DashboardError:
         refused = isinstance(error, ConnectionRefusedError)
@@ -119,16 +127,26 @@ class Dashboard:
 
 
 def _authorization() -> Dict[str, str]:
-    """The header of a cluster with token authentication, from the variables that Ray reads."""
-    token = os.environ.get("RAY_AUTH_TOKEN", "")
-    path = os.environ.get("RAY_AUTH_TOKEN_PATH", "")
-    if not token and path:
-        try:
-            with open(path, encoding="utf-8") as file:
-                token = file.read().strip()
-        except OSError:
-            token = ""
+    """The header of a cluster with token authentication; none if its file cannot be read, which
+    the dashboard will not take."""
+    token = ""
+    with contextlib.suppress(OSError):
+        token = token_of(os.environ)
     return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def token_of(env: Mapping[str, str]) -> str:
+    """The cluster's token, from where Ray itself looks for it; raises OSError if it is said to be
+    in a file that cannot be read."""
+    token, path = env.get(TOKEN, "").strip(), env.get(TOKEN_PATH, "")
+    if token:
+        return token
+    if not path:
+        path = TOKEN_FILE
+        if env.get(MODE, "").lower() != "token" or not os.path.exists(paths.expanded(path)):
+            return ""
+    with open(paths.expanded(path), encoding="utf-8") as file:
+        return file.read().strip()
 
 
 def _refusal(status: int, body: bytes) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import socketserver
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Callable, List, NamedTuple, Optional
@@ -47,10 +49,12 @@ class Door:
     def __init__(self, listen: List[Any], answer: Callable[[Request], Answer]) -> None:
         address, port = str(listen[0]), int(listen[1])
         try:
-            self._server = _Server((address, port), _handler(answer))
+            kind = _Server6 if ":" in address else _Server
+            self._server = kind((address, port), _handler(answer))
         except OSError as error:
+            where = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
             raise DoorError(
-                f"cannot listen on {address}:{port}: {error.strerror or error}; "
+                f"cannot listen on {where}: {error.strerror or error}; "
                 "end what holds it, or set another port in the cluster profile"
             ) from None
         self.port = int(self._server.server_address[1])
@@ -65,8 +69,17 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
+    def server_bind(self) -> None:
+        """Without asking who has the address: that may take long where no DNS answers."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no event."""
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
 
 
 def _handler(answer: Callable[[Request], Answer]) -> Any:

@@ -8,11 +8,9 @@ import urllib.error
 import urllib.request
 from typing import Any, Dict, List, Mapping, Optional
 
-from pdconsole.agent import paths
+from pdconsole.agent import ray_dashboard
 
 TIMEOUT_S = 15.0
-# A cluster with Ray's own authentication wants this, or what the file holds; it is never told on.
-TOKEN, TOKEN_PATH = "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 
 
 class _NoAnswerError(Exception):
@@ -35,14 +33,11 @@ def take(dashboard: str, env: Mapping[str, str]) -> Dict[str, Any]:
 
 
 def _token(env: Mapping[str, str]) -> str:
-    if env.get(TOKEN) or not env.get(TOKEN_PATH):
-        return env.get(TOKEN, "")
-    path = paths.expanded(env[TOKEN_PATH])
+    """Of a cluster with Ray's own authentication; it is never told on."""
     try:
-        with open(path, encoding="utf-8") as file:
-            return file.read().strip()
+        return ray_dashboard.token_of(env)
     except OSError as error:
-        raise _NoAnswerError(f"{TOKEN_PATH}={path}: {error.strerror}") from error
+        raise _NoAnswerError(f"the cluster's token, {error.filename}: {error.strerror}") from error
 
 
 class _Dashboard:
@@ -64,7 +59,7 @@ def _get(url: str, headers: Mapping[str, str]) -> Dict[str, Any]:
             said = json.loads(reply.read().decode("utf-8", "replace"))
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):
-            said = f"{url} wants the cluster's token: name its file in {TOKEN_PATH}"
+            said = f"{url} wants the cluster's token: name its file in {ray_dashboard.TOKEN_PATH}"
             raise _NoAnswerError(said) from error
         raise _NoAnswerError(f"{url} answers with HTTP {error.code}") from error
     except urllib.error.URLError as error:

@@ -127,6 +127,12 @@ class RayPorts(Section):
         return self
 
 
+# An IPv6 address in brackets: its own colons would be taken for the port's.
+_HOST = r"(?:\[[0-9A-Fa-f:.%]+\]|[^\s:/@\[\]]+)"
+_HOST_AND_PORT = re.compile(_HOST + r":\d{1,5}")
+_WEB_ADDRESS = re.compile(rf"https?://{_HOST}(?::\d{{1,5}})?(?:/[^\s?#]*)?")
+
+
 class RayProfile(Section):
     """Ray where `orchestrator: ray` has it serve: started for each run, or a cluster that runs."""
 
@@ -157,13 +163,13 @@ class RayProfile(Section):
                     "write start: false to join it, or remove the line",
                     field,
                 )
-        if not self.start and not re.fullmatch(r"\S+:\d{1,5}", self.address):
+        if not self.start and not _HOST_AND_PORT.fullmatch(self.address):
             raise FieldError(
                 f"{self.address} is no host and port",
                 "write what `ray start --address` takes, for example 10.0.0.11:6379",
                 "address",
             )
-        if not self.start and not re.match(r"https?://", self.dashboard):
+        if not self.start and not _WEB_ADDRESS.fullmatch(self.dashboard):
             raise FieldError(
                 f"{self.dashboard} is no URL",
                 "write it with its scheme, for example http://10.0.0.11:8265",

@@ -23,6 +23,8 @@ from pdconsole.serving.worker_command import (
     DECODE_BENCH,
     HYBRID_MANAGER,
     NO_STATS,
+    QUIET,
+    QUIET_TRANSFERS,
     KvPeer,
     kv_transfer_config,
 )
@@ -31,6 +33,8 @@ APP = "pdconsole"
 PLUGIN = "pdconsole"  # tells the metrics of a replica as vLLM has them; in the agent
 # What pins a bundle to a node takes none of it away from others.
 PIN = 0.001
+# Of replicas: whose they are. An application of the same name that says another is another's.
+MARK = "PDCONSOLE_RUN"
 
 _PREFIX: Mapping[Role, str] = {
     "prefill": "Prefill:",
@@ -58,13 +62,16 @@ def serve_document(
     run: RunPlan,
     served: Sequence[ServedRole],
     *,
+    session: str,
     cluster: ClusterProfile,
     model: ModelProfile,
     rules: EngineRules,
 ) -> dict[str, Any]:
     """What `serve deploy` takes as a file, and the dashboard as JSON."""
     configs = {
-        each.role: _llm_config(run, each, cluster=cluster, model=model, rules=rules)
+        each.role: _llm_config(
+            run, each, mark=f"{session}/{run.id}", cluster=cluster, model=model, rules=rules
+        )
         for each in served
     }
     is_pd = len(served) > 1
@@ -119,6 +126,7 @@ def _llm_config(
     run: RunPlan,
     served: ServedRole,
     *,
+    mark: str,
     cluster: ClusterProfile,
     model: ModelProfile,
     rules: EngineRules,
@@ -145,10 +153,12 @@ def _llm_config(
             "bundles": [dict(bundle) for bundle in served.bundles],
             "strategy": "PACK" if spans else "STRICT_PACK",
         },
-        "runtime_env": {"env_vars": runtime_env(served, cluster=cluster, rules=rules)},
+        "runtime_env": {
+            "env_vars": {**runtime_env(served, cluster=cluster, rules=rules), MARK: mark}
+        },
         "engine_kwargs": engine_kwargs(run, served, cluster=cluster, model=model, rules=rules),
         "experimental_configs": experimental,
-        "log_engine_metrics": True,
+        "log_engine_metrics": not model.engine_args.get(NO_STATS),  # Ray refuses both together
     }
 
 
@@ -170,7 +180,8 @@ def engine_kwargs(
         found["enable_per_request_metrics"] = True
     if served.first.ep:
         found["enable_expert_parallel"] = True
-    found |= {name.replace("-", "_"): _value(v) for name, v in model.engine_args.items()}
+    for name, value in model.engine_args.items():
+        _set_argument(found, name, value)
     config = DECODE_BENCH if served.makes_up_kv else None
     if served.kv is not None:
         config = kv_transfer_config(served.role, served.kv, _node(served, cluster), rules)
@@ -187,9 +198,9 @@ def runtime_env(
 
     Raises ServingError where a profile sets a variable that the placement or Ray decides.
     """
-    env = {"VLLM_LOGGING_LEVEL": "INFO"}
+    env = dict(QUIET)
     if served.kv is not None:
-        env["NIXL_LOG_LEVEL"] = "INFO"
+        env |= QUIET_TRANSFERS
     env |= {name: value for name, value in cluster.env.items() if not name.startswith("RAY_")}
     if cluster.ray.start:
         # Ray on the nodes has it, with the agent in it.
@@ -228,6 +239,22 @@ def _placed_env(served: ServedRole, cluster: ClusterProfile, rules: EngineRules)
 
 def _node(served: ServedRole, cluster: ClusterProfile) -> NodeProfile:
     return node_of(cluster, served.first.node)
+
+
+def _set_argument(found: dict[str, Any], flag: str, value: str | int | float | bool) -> None:
+    """`no-x: true` is x switched off, and `x.y` is y of the mapping x, as on a command line."""
+    if flag.startswith("no-") and isinstance(value, bool):
+        flag, value = flag.removeprefix("no-"), not value
+    *outer, last = flag.replace("-", "_").split(".")
+    at = found
+    for name in outer:
+        at = at.setdefault(name, {})
+        if not isinstance(at, dict):
+            raise ServingError(
+                f"{name.replace('_', '-')} and {flag} are both in engine_args of the model, and "
+                "one is within the other; write one mapping as JSON"
+            )
+    at[last] = _value(value)
 
 
 def _value(value: str | int | float | bool) -> Any:

@@ -163,7 +163,12 @@ def check_address(node: NodeProfile, cluster: ClusterProfile) -> None:
     except ValueError:
         found = None
     if found is not None and str(found) not in ("127.0.0.1", "::1"):
-        return
+        if str(found) == node.dial_address:
+            return
+        raise ServingError(
+            f"Ray compares addresses as text; write {found} as `address` of {node.name} in cluster "
+            f"{cluster.name} instead of {node.dial_address}"
+        )
     raise ServingError(
         f"Ray names its nodes by IP addresses that the others reach, and {node.name} is "
         f"{node.dial_address}; set `address` of this node in cluster {cluster.name}"

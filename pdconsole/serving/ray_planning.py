@@ -65,9 +65,12 @@ def plan_on_ray(
             "have others prefill for them: decode-only cannot be loaded there; leave the mode out"
         )
     _check_nodes(run, cluster)
+    _check_homes(run, cluster, model, network)
     wanted_on_ray(run, cluster)
     served = tuple(_served(run, cluster, model, network, makes_up_kv=makes_up_kv))
-    document = serve_document(run, served, cluster=cluster, model=model, rules=rules)
+    document = serve_document(
+        run, served, session=session, cluster=cluster, model=model, rules=rules
+    )
     ray = _ray_processes(run, served, cluster) if cluster.ray.start else ()
     app = _app(document, cluster, alone=_alone(run, cluster))
     doors = tuple(_doors(run, served, cluster, model))
@@ -88,7 +91,7 @@ def plan_on_ray(
             _dashboard_note(url, cluster),
         ),
         decodes_made_up_kv=makes_up_kv,
-        serve_config=as_yaml(document, tuple(_about(run, served, model, cluster, url))),
+        serve_config=as_yaml(document, tuple(_about(run, served, model, cluster, network, url))),
     )
 
 
@@ -97,12 +100,13 @@ def _about(
     served: tuple[ServedRole, ...],
     model: ModelProfile,
     cluster: ClusterProfile,
+    network: NetworkProfile | None,
     url: str,
 ) -> Iterator[str]:
     yield f"{run.label}, {model.name}, {run.workload.slug} on {cluster.name}"
     yield f"By hand: serve deploy THIS -a {url}"
-    if model.source.startswith("~/"):
-        yield "Ray knows no ~: write the path of model_source out"
+    if _below_home(cluster, model, network):
+        yield "Ray knows no ~: write paths that begin with it out"
     own = sorted({name for e in served for b in e.bundles for name in b if name.startswith(OWN)})
     if own:
         yield f"The nodes need {' and '.join(own)} (ray start --resources), one for each rank there"
@@ -130,6 +134,28 @@ def _check_nodes(run: RunPlan, cluster: ClusterProfile) -> None:
             raise ServingError(
                 f"The {role} replicas are on CPUs and on GPUs; one Serve deployment has one kind"
             )
+
+
+def _below_home(
+    cluster: ClusterProfile, model: ModelProfile, network: NetworkProfile | None
+) -> list[str]:
+    values = (model.source, *cluster.env.values(), *(network.env.values() if network else ()))
+    return [value for value in values if value.startswith("~/")]
+
+
+def _check_homes(
+    run: RunPlan, cluster: ClusterProfile, model: ModelProfile, network: NetworkProfile | None
+) -> None:
+    """One config is for all nodes, with paths as they are for who puts it."""
+    paths = _below_home(cluster, model, network)
+    names = dict.fromkeys((cluster.driver_node, *run.placement.nodes))
+    nodes = [node_of(cluster, name) for name in names]
+    users = {node.user: node.name for node in nodes if node.user}
+    if paths and len(users) > 1:
+        raise ServingError(
+            f"{paths[0]} is another path for the user of {' and '.join(users.values())} each, and "
+            "Ray Serve gives one to all nodes; put it at one path on all and write it without ~"
+        )
 
 
 def _check_alike(role: Role, of_role: tuple[Assignment, ...]) -> None:
@@ -365,3 +391,8 @@ def _notes(run: RunPlan, served: tuple[ServedRole, ...], cluster: ClusterProfile
     spanning = [a.replica for a in run.placement.assignments if len(a.nodes) > 1]
     if spanning:
         yield f"{' and '.join(spanning)} over several nodes: this was not tried on real nodes"
+    if any(len([a for a in each.assignments if len(a.nodes) > 1]) > 1 for each in served):
+        yield (
+            "Which of these nodes make up one replica is Ray's choice: they may be paired "
+            "otherwise than in the placement"
+        )

@@ -145,6 +145,11 @@ class _Wanted:
         """No port of ours may lie in a range from which Ray's workers choose."""
         for node in nodes:
             ports = ray_ports(self._cluster, node)
+            if ports.max_worker > LAST_PORT:
+                raise ServingError(
+                    f"There is no port {ports.max_worker} for Ray's workers on {node.name}; lower "
+                    f"ray.ports.min_worker and max_worker of cluster {self._cluster.name}"
+                )
             for other in self._cluster.nodes:
                 if self._machine(other) != self._machine(node):
                     continue

@@ -73,9 +73,9 @@ class PaperRay:
 
     # -- what a test says of it
 
-    def runs_serve(self, port: int = 18000) -> None:
+    def runs_serve(self, port: int = 18000, host: str = "127.0.0.1") -> None:
         self.state["controller_info"] = {"node_id": "node0"}
-        self.state["http_options"] = {"host": "127.0.0.1", "port": port}
+        self.state["http_options"] = {"host": host, "port": port}
         self.state["proxies"] = {"node0": {"status": "HEALTHY"}}
 
     def deploys(self, status: str, *replicas: Json, name: str = "pdconsole", **said: Any) -> None:

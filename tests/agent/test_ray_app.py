@@ -18,8 +18,10 @@ from paper_ray import COLOURED, PaperRay, config, paper_ray, replica
 
 from pdconsole.agent import ray_app
 from pdconsole.agent.ray_app import AppError, RayApp
-from pdconsole.agent.ray_dashboard import DashboardError
+from pdconsole.agent.ray_dashboard import Dashboard, DashboardError, token_of
+from pdconsole.agent.ray_door import Door, DoorError, text
 from pdconsole.remote.archive import agent_archive
+from pdconsole.serving import ray_app as serving_ray_app
 
 
 @pytest.fixture
@@ -196,6 +198,83 @@ def test_an_earlier_one_is_waited_for_taken_over_or_refused(
     assert "pdconsole" in ray.state["applications"]
 
 
+def of_run(mark: str) -> dict[str, Any]:
+    """A config of that session's and run's."""
+    return config(args={"decode_config": {"runtime_env": {"env_vars": {"PDCONSOLE_RUN": mark}}}})
+
+
+def deployed_by(mark: str) -> dict[str, Any]:
+    return dict(of_run(mark)["applications"][0])
+
+
+def test_the_mark_is_the_one_that_plans_have() -> None:
+    assert ray_app.MARK == serving_ray_app.MARK
+
+
+def test_what_an_earlier_run_of_the_session_left_is_replaced_and_anothers_is_not(
+    ray: PaperRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray.runs_serve()
+    ray.deploys("RUNNING", deployed_app_config=deployed_by("theirs/1"))
+    kept = Kept(ray, monkeypatch, config=of_run("mine/2"))
+    assert "another session's or left behind" in str(kept.ended())
+    assert (ray.puts, ray.deleted) == ([], 0)
+    ray.deploys("RUNNING", deployed_app_config=deployed_by("mine/1"))
+    kept = Kept(ray, monkeypatch, config=of_run("mine/2"))
+    until(lambda: ray.puts, "the config is put")
+    assert "replacing pdconsole that an earlier run of this session left there" in kept.lines
+    ray.deploys("RUNNING", deployed_app_config=deployed_by("mine/2"))
+    assert kept.end() is None
+    assert ray.state["applications"] == {}
+
+
+def test_who_deployed_another_one_of_the_name_meanwhile_keeps_it(
+    ray: PaperRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Kept(ray, monkeypatch, config=of_run("mine/1"))
+    until(lambda: "pdconsole: DEPLOYING" in kept.lines, "it is deployed")
+    ray.deploys("DEPLOYING", deployed_app_config=deployed_by("theirs/1"))
+    assert str(kept.ended()) == "another config was deployed as pdconsole, by session theirs"
+    assert (
+        kept.lines[-1] == "the pdconsole that is there is another one, by session theirs: it stays"
+    )
+    assert "pdconsole" in ray.state["applications"]
+    assert (len(ray.puts), ray.deleted) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("listens", "dialled", "is_heard"),
+    [
+        ("0.0.0.0", "10.0.0.1", True),
+        ("::", "fd00::1", True),
+        ("fd00:0::1", "fd00::1", True),
+        ("10.0.0.1", "head.cluster", True),
+        ("127.0.0.1", "localhost", True),
+        ("127.0.0.1", "10.0.0.1", False),
+        ("localhost", "head.cluster", False),
+        ("10.0.0.2", "10.0.0.1", False),
+    ],
+)
+def test_where_a_proxy_listens_and_where_it_is_dialled(
+    listens: str, dialled: str, is_heard: bool
+) -> None:
+    assert ray_app.is_heard(listens, dialled) is is_heard
+
+
+def test_a_serve_that_listens_everywhere_is_taken_and_one_for_its_machine_alone_is_not(
+    ray: PaperRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everywhere = {**config(), "http_options": {"host": "10.0.0.1", "port": 18000}}
+    ray.runs_serve()
+    said = str(Kept(ray, monkeypatch, config=everywhere).ended())
+    assert "proxy on 127.0.0.1:18000 instead of 10.0.0.1:18000, where the load is not" in said
+    assert not ray.puts
+    ray.runs_serve(host="0.0.0.0")
+    kept = Kept(ray, monkeypatch, config=everywhere)
+    until(lambda: ray.puts, "the config is put")
+    assert kept.end() is None
+
+
 def test_what_somebody_deletes_is_missed(ray: PaperRay, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = Kept(ray, monkeypatch)
     until(lambda: ray.puts, "the config is put")
@@ -236,6 +315,70 @@ def test_a_token_goes_with_every_call_and_a_missing_one_is_told(
     until(lambda: ray.puts, "the config is put")
     assert kept.end() is None
     assert not any("secret" in line for line in kept.lines)
+
+
+def test_a_token_is_found_where_ray_looks_for_it(tmp_path: Path) -> None:
+    file = tmp_path / "named"
+    file.write_text("of-a-file\n")
+    assert token_of({"RAY_AUTH_TOKEN": "mine", "RAY_AUTH_TOKEN_PATH": str(file)}) == "mine"
+    assert token_of({"RAY_AUTH_TOKEN_PATH": str(file)}) == "of-a-file"
+    assert token_of({}) == ""
+
+
+def test_a_token_of_the_home_is_for_clusters_that_ask_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert token_of({"RAY_AUTH_MODE": "token"}) == ""
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("of-home\n")
+    assert token_of({"RAY_AUTH_MODE": "token"}) == "of-home"
+    assert token_of({}) == ""
+
+
+def test_a_dashboard_by_tls_is_never_told_the_token_without(
+    ray: PaperRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "secret")
+    ray.token = "secret"
+    assert Dashboard(ray.url).version() == "2.60.0"
+    with pytest.raises(DashboardError, match="does not answer"):
+        Dashboard(ray.url.replace("http:", "https:")).version()
+
+
+def test_a_door_at_an_ipv6_address() -> None:
+    try:
+        door = Door(["::1", 0], lambda request: text(200, request.path))
+    except DoorError as error:  # no IPv6 on this machine
+        pytest.skip(str(error))
+    connection = http.client.HTTPConnection("::1", door.port, timeout=10)
+    connection.request("GET", "/readiness?x=1")
+    assert connection.getresponse().read() == b"/readiness\n"
+    door.close()
+
+
+def test_a_port_at_an_ipv6_address_that_cannot_be_had_is_named() -> None:
+    with pytest.raises(DoorError, match=r"cannot listen on \[2001:db8::1\]:7000"):
+        Door(["2001:db8::1", 7000], lambda request: text(200, ""))
+
+
+@pytest.mark.parametrize("python", pythons())
+def test_the_command_that_is_killed_leaves_no_application(
+    ray: PaperRay, tmp_path: Path, python: str
+) -> None:
+    ray.runs_serve()
+    archive, spec = tmp_path / "agent.pyz", tmp_path / "spec.json"
+    archive.write_bytes(agent_archive().data)
+    spec.write_text(json.dumps(app_spec(ray, config=of_run("mine/1"))))
+    process = subprocess.Popen(
+        [python, "-I", str(archive), "ray-app", str(spec)], stdout=subprocess.PIPE, text=True
+    )
+    until(lambda: ray.puts, "the config is put")
+    process.kill()
+    out, _ = process.communicate(timeout=30)
+    assert "who kept pdconsole died; taking it away" in out
+    assert out.splitlines()[-1] == "pdconsole is taken away"
+    assert (ray.state["applications"], ray.deleted) == ({}, 0)
 
 
 @pytest.mark.parametrize("python", pythons())

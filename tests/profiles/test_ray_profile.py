@@ -28,6 +28,8 @@ def test_ray_is_started_unless_a_cluster_is_named(tmp_path: Path) -> None:
     assert loaded(tmp_path, "").ray.start
     joins = "ray: {start: false, address: 'a:6379', dashboard: 'http://a:8265'}\n"
     assert not loaded(tmp_path, joins).ray.start
+    joins = "ray: {start: false, address: '[fd00::1]:6379', dashboard: 'https://[fd00::1]/ray/'}\n"
+    assert not loaded(tmp_path, joins).ray.start
 
 
 @pytest.mark.parametrize(
@@ -46,6 +48,18 @@ def test_ray_is_started_unless_a_cluster_is_named(tmp_path: Path) -> None:
         (
             "ray: {start: false, address: 'a:6379', dashboard: 'a:8265'}\n",
             "for example http://10.0.0.11:8265",
+        ),
+        (
+            "ray: {start: false, address: 'ray://a:10001', dashboard: 'http://a:8265'}\n",
+            "for example 10.0.0.11:6379",
+        ),
+        (
+            "ray: {start: false, address: 'fd00::1:6379', dashboard: 'http://a:8265'}\n",
+            "fd00::1:6379 is no host and port",
+        ),
+        (
+            "ray: {start: false, address: '[fd00::1]:6379', dashboard: 'http://fd00::1:8265'}\n",
+            "http://fd00::1:8265 is no URL",
         ),
         (
             "ray: {ports: {min_worker: 9000, max_worker: 8000}}\n",

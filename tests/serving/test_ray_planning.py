@@ -24,6 +24,7 @@ from pdconsole.profiles import ClusterProfile, ModelProfile
 from pdconsole.serving.errors import ServingError
 from pdconsole.serving.plan import DeploymentPlan, PlannedProcess
 from pdconsole.serving.ports import possible_ports, wanted_ports
+from pdconsole.serving.ray_app import MARK
 from pdconsole.serving.ray_nodes import IN_A_DIRECTORY
 
 GOLDENS = Path(__file__).parent / "goldens" / "ray"
@@ -213,6 +214,45 @@ def test_engine_arguments_are_those_of_the_command_line() -> None:
     assert found["kv_transfer_config"]["kv_role"] == "kv_consumer"
 
 
+def test_arguments_of_other_forms_mean_what_they_mean_on_a_command_line() -> None:
+    args = {
+        "no-enable-chunked-prefill": True,
+        "compilation-config.max-capture-size": 8,
+        "compilation-config.level": 3,
+        "disable-log-stats": True,
+    }
+    model = ModelProfile.model_validate({**MODEL.model_dump(), "engine_args": args})
+    config = args_of(on_ray("1P-TP4+1D-TP4", model=model))["prefill_config"]
+    assert config["engine_kwargs"]["enable_chunked_prefill"] is False
+    assert config["engine_kwargs"]["compilation_config"] == {"max_capture_size": 8, "level": 3}
+    assert config["log_engine_metrics"] is False, "Ray refuses it without statistics"
+    args = {"compilation-config": 3, "compilation-config.level": 3}
+    model = ModelProfile.model_validate({**MODEL.model_dump(), "engine_args": args})
+    with pytest.raises(ServingError, match=r"compilation-config and compilation-config\.level are"):
+        on_ray("1P-TP4+1D-TP4", model=model)
+
+
+def test_log_levels_of_a_profile_go_before_those_of_every_replica() -> None:
+    louder = P5_RAY.model_copy(update={"env": {"NIXL_LOG_LEVEL": "WARN"}})
+    for cluster, level in ((P5_RAY, "INFO"), (louder, "WARN")):
+        config = args_of(on_ray("1P-TP4+1D-TP4", cluster=cluster))["prefill_config"]
+        env = config["runtime_env"]["env_vars"]
+        assert (env["VLLM_LOGGING_LEVEL"], env["NIXL_LOG_LEVEL"]) == ("INFO", level)
+
+
+def test_a_config_says_whose_it_is() -> None:
+    plan = on_ray("1P-TP4+1D-TP4")
+    for config in (args_of(plan)["prefill_config"], args_of(plan)["decode_config"]):
+        assert config["runtime_env"]["env_vars"][MARK] == f"{plan.session}/{plan.run}"
+
+
+def test_a_model_whose_name_has_dots_is_found_under_the_name_that_serve_gives_it() -> None:
+    named_so = {**MODEL.model_dump(), "served_name": "meta/Llama-3.1-8B"}
+    plan = on_ray("1P-TP4+1D-TP4", model=ModelProfile.model_validate(named_so))
+    assert spec_of(plan.workers[0])["deployment"] == "Prefill:meta--Llama-3_1-8B"
+    assert spec_of(plan.workers[0])["model"] == "meta/Llama-3.1-8B"
+
+
 def test_p_and_d_get_side_channels_that_never_meet() -> None:
     args = args_of(on_ray("4P-TP1+2D-TP2"))
     bases = [
@@ -250,7 +290,7 @@ def test_a_path_below_the_home_is_told_so_that_the_node_fills_it_in() -> None:
     source = config["model_loading_config"]["model_source"]
     assert source == "@home@/pdconsole-engine/tiny"
     assert "model_source: ~/pdconsole-engine/tiny" in plan.serve_config
-    assert "write the path of model_source out" in plan.serve_config
+    assert "Ray knows no ~: write paths that begin with it out" in plan.serve_config
 
 
 # --- processes
@@ -418,6 +458,43 @@ def test_an_address_that_ray_would_not_keep_is_refused(address: str, hint: str) 
     nodes = [first.model_copy(update={"address": address}), second]
     with pytest.raises(ServingError, match=hint):
         on_ray("4xTP2", cluster=P5_RAY.model_copy(update={"nodes": nodes}))
+
+
+def at_addresses(first: str, second: str, **of_second: Any) -> ClusterProfile:
+    one, two = P5_RAY.nodes
+    nodes = [
+        one.model_copy(update={"address": first, "user": "a" if of_second else None}),
+        two.model_copy(update={"address": second, **of_second}),
+    ]
+    return P5_RAY.model_copy(update={"nodes": nodes})
+
+
+def test_ipv6_addresses_are_written_as_ray_writes_them() -> None:
+    plan = on_ray("1P-TP4+1D-TP4", "spread", cluster=at_addresses("fd00::1", "fd00::2"))
+    assert value_of(named(plan, "ray-p5-b"), "--address") == "[fd00::1]:6379"
+    assert value_of(named(plan, "ray-head"), "--node-ip-address") == "fd00::1"
+    assert plan.router_url == "http://[fd00::1]:8000"
+    assert args_of(plan)["decode_config"]["placement_group_config"]["bundles"][0] == {
+        "GPU": 1,
+        "node:fd00::2": 0.001,
+    }
+    with pytest.raises(ServingError, match="write fd00::1 as `address` of p5-a"):
+        on_ray("1P-TP4+1D-TP4", "spread", cluster=at_addresses("FD00:0::1", "fd00::2"))
+
+
+def test_a_path_below_a_home_is_refused_where_homes_differ() -> None:
+    model = ModelProfile.model_validate({**MODEL.model_dump(), "source": "~/models/x"})
+    on_ray("4xTP4", cluster=at_addresses("10.0.0.1", "10.0.0.2", user="a"), model=model)
+    differ = at_addresses("10.0.0.1", "10.0.0.2", user="b")
+    on_ray("4xTP4", cluster=differ)
+    with pytest.raises(ServingError, match="~/models/x is another path for the user of p5-a and"):
+        on_ray("4xTP4", cluster=differ, model=model)
+
+
+def test_ports_of_workers_that_there_are_none_of_are_refused() -> None:
+    cluster = with_ray(LOCAL, ports={"min_worker": 64000, "max_worker": 65000})
+    with pytest.raises(ServingError, match="no port 66001 for Ray's workers on n2"):
+        wanted_ports([run_on("1P-TP1+1D-TP1", "spread", "tcp", cluster)], cluster)
 
 
 def test_shares_of_a_gpu_are_refused() -> None:
