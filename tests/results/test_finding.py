@@ -53,6 +53,16 @@ def test_a_section_has_all_parts_of_the_template_and_numbers_in_them(workspace: 
     assert text.count("✎ *") == 4  # question, observation, why, implications
 
 
+def test_what_was_written_is_named_from_the_current_directory(
+    workspace: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workspace)
+    assert "wrote section 1 of FINDINGS.md;" in new(workspace, "bm_results").output
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    said = new(workspace, workspace / "bm_results").output
+    assert f"wrote section 2 of {workspace / 'FINDINGS.md'};" in said
+
+
 def test_the_figure_is_linked_and_is_one(workspace: Path) -> None:
     new(workspace, workspace / "bm_results", "--title", "1:3 or 4xTP2")
     assert "![1:3 or 4xTP2](figures/1-1-3-or-4xtp2.svg)" in findings(workspace)
