@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pdconsole.measure.verdicts import verdict
 from pdconsole.model.events import CheckResult
 from pdconsole.profiles.schema import ClusterProfile, NodeProfile
-from pdconsole.remote.values import Inventory, RayAppSeen, RayNodeSeen, RaySeen
+from pdconsole.remote.values import Inventory, RayNodeSeen, RaySeen
 from pdconsole.serving.engine_stacks import RAY_STACKS, EngineStack, ray_stack_of
-from pdconsole.serving.ray_nodes import MODE, auth_env
+from pdconsole.serving.handshake import is_loopback
+from pdconsole.serving.ray_nodes import MODE, auth_env, head_address
 
 OUR_APP = "pdconsole"
 
@@ -137,14 +138,16 @@ def joined(
             "name in ray.command the ray of the cluster's own environment",
             hard=True,
         )
-    for node in cluster.nodes:
-        if slots.get(node.name):
-            yield from _node(node, seen, len(slots[node.name]), cluster)
     # A session that is resumed meets its own.
     keeps_it = driver is not None and any(
         process.state == "running" and process.token.endswith("/router")
         for process in driver.processes
     )
+    has_some = keeps_it and any(app.name == OUR_APP for app in seen.apps)
+    for node in cluster.nodes:
+        if slots.get(node.name):
+            needed = len(slots[node.name])
+            yield from _node(node, seen, needed, cluster, has_some=has_some)
     yield _apps(seen, cluster, keeps_it=keeps_it)
     yield from _proxy(seen, cluster)
 
@@ -163,7 +166,7 @@ def _answers(seen: RaySeen, cluster: ClusterProfile) -> CheckResult:
 
 
 def _node(
-    node: NodeProfile, seen: RaySeen, needed: int, cluster: ClusterProfile
+    node: NodeProfile, seen: RaySeen, needed: int, cluster: ClusterProfile, *, has_some: bool
 ) -> Iterator[CheckResult]:
     of_address = [each for each in seen.nodes if each.address == node.dial_address]
     alive = next((each for each in of_address if each.state == "ALIVE"), None)
@@ -182,16 +185,21 @@ def _node(
         )
         return
     yield verdict(node.name, "ray-node", "ok", f"{alive.address} is alive")
-    yield _room(node, alive, needed)
+    yield _room(node, alive, needed, has_some=has_some)
 
 
-def _room(node: NodeProfile, there: RayNodeSeen, needed: int) -> CheckResult:
-    """What Ray has left for us; which GPUs those are, Ray decides."""
+def _room(node: NodeProfile, there: RayNodeSeen, needed: int, *, has_some: bool) -> CheckResult:
+    """What Ray has left for us; which GPUs those are, Ray decides. `has_some`: of what is used
+    there, some is this session's own."""
     kind = "CPU" if node.kind == "cpu" else "GPU"
     total = there.resources.get(kind, 0.0)
     used = None if there.used is None else there.used.get(kind, 0.0)
     free = total - (used or 0.0)
     said = f"{total:g} {kind}" if used is None else f"{free:g} of {total:g} {kind} free"
+    if has_some and free < needed <= total:
+        return verdict(
+            node.name, "ray-resources", "ok", f"{said}, beside what this session has there"
+        )
     return verdict(
         node.name,
         "ray-resources",
@@ -206,18 +214,19 @@ def _room(node: NodeProfile, there: RayNodeSeen, needed: int) -> CheckResult:
 
 
 def _apps(seen: RaySeen, cluster: ClusterProfile, *, keeps_it: bool) -> CheckResult:
-    """A config that is put to Serve takes every application away that is not in it. `keeps_it`: the
-    one of our name is this session's."""
-    foreign = [app for app in seen.apps if _in_the_way(app)]
+    """A config that is put to Serve takes every application away that an earlier one put, and what
+    a program deployed would be measured along. `keeps_it`: ours there is this session's."""
+    foreign = [app for app in seen.apps if app.name != OUR_APP]
     ours = [app for app in seen.apps if app.name == OUR_APP and not keeps_it]
     value = "none"
     if foreign:
         value = " and ".join(f"{app.name} ({app.status.lower()})" for app in foreign)
-        value = f"serves {value}, which ours would replace"
+        replaced = all(app.declared or app.route == "/" for app in foreign)
+        value = f"serves {value}, which ours would {'replace' if replaced else 'disturb'}"
     elif ours:
         value = f"{OUR_APP} is there already ({ours[0].status.lower()}), of another session"
     elif seen.apps:
-        value = "beside " + " and ".join(app.name for app in seen.apps)
+        value = f"{OUR_APP}, this session's own"
     return verdict(
         cluster.name,
         "ray-apps",
@@ -230,20 +239,20 @@ def _apps(seen: RaySeen, cluster: ClusterProfile, *, keeps_it: bool) -> CheckRes
     )
 
 
-def _in_the_way(app: RayAppSeen) -> bool:
-    return app.name != OUR_APP and (app.declared or app.route == "/")
-
-
 def _proxy(seen: RaySeen, cluster: ClusterProfile) -> Iterator[CheckResult]:
     if not seen.http_port:
         return
+    head = head_address(cluster)
     right = seen.http_port == cluster.ports.router
+    is_heard = is_loopback(head) or not is_loopback(seen.http_host)
+    advice = f"write {seen.http_port} as ports.router of cluster {cluster.name}"
+    if right and not is_heard:
+        advice = f"end Serve if nobody uses it, to have it started at {head}"
     yield verdict(
         cluster.name,
         "ray-proxy",
-        "ok" if right else "fail",
+        "ok" if right and is_heard else "fail",
         f"Serve listens at {seen.http_host or '?'}:{seen.http_port}",
-        f"that cannot be changed while Serve runs: write {seen.http_port} as ports.router of"
-        f" cluster {cluster.name}",
+        f"that cannot be changed while Serve runs: {advice}",
         hard=True,
     )

@@ -26,7 +26,7 @@ def side_channel_refusal(run: RunPlan, cluster: ClusterProfile) -> str:
     if cluster.fabric == "loopback" or cluster.simulated:
         return ""
     for p, d, p_node, d_node in _across_nodes(run, cluster):
-        if _is_loopback(p_node.dial_address):
+        if is_loopback(p_node.dial_address):
             return (
                 f"{d.replica} on {d_node.name} would look for {p.replica}'s KV at "
                 f"{p_node.dial_address}, which is its own node: set `address` of node "
@@ -60,7 +60,7 @@ def _across_nodes(
             yield p, d, p_node, d_node
 
 
-def _is_loopback(address: str) -> bool:
+def is_loopback(address: str) -> bool:
     if address == "localhost" or address.startswith("localhost."):
         return True
     try:

@@ -180,7 +180,7 @@ def test_gpus_that_others_have_and_gpus_that_there_are_none_of() -> None:
     [
         (RayAppSeen(name="shop", status="RUNNING", route="/shop"), "fail", "shop (running), which"),
         (RayAppSeen(name="shop", route="/", declared=False), "fail", "would replace"),
-        (RayAppSeen(name="shop", route="/shop", declared=False), "ok", "beside shop"),
+        (RayAppSeen(name="shop", route="/shop", declared=False), "fail", "would disturb"),
         (RayAppSeen(name="pdconsole", status="RUNNING"), "fail", "of another session"),
     ],
 )
@@ -195,6 +195,12 @@ def test_a_resumed_session_meets_its_own_application() -> None:
     router = ProcessInfo(token="mine/1/router", pid=1, state="running")
     results = joined(seen(apps=(app,)), processes=(router,))
     assert of(results, "test", "ray-apps").verdict == "ok"
+    full = (there("a", used={"GPU": 8.0}), there("b", resources={"GPU": 0.0}))
+    results = joined(seen(apps=(app,), nodes=full), processes=(router,))
+    assert of(results, "a", "ray-resources").value == (
+        "0 of 8 GPU free, beside what this session has there"
+    )
+    assert of(results, "b", "ray-resources").verdict == "fail"
     over = ProcessInfo(token="mine/1/router", pid=1, state="exited")
     results = joined(seen(apps=(app,)), processes=(over,))
     assert of(results, "test", "ray-apps").verdict == "fail"
@@ -205,6 +211,9 @@ def test_a_serve_that_listens_elsewhere_names_its_port() -> None:
     assert found.verdict == "fail"
     assert "write 9000 as ports.router" in found.advice
     assert ray_problems(joined(seen(http_host="0.0.0.0", http_port=8000))) == {}
+    own = of(joined(seen(http_host="127.0.0.1", http_port=8000)), "test", "ray-proxy")
+    assert own.verdict == "fail"
+    assert "end Serve if nobody uses it, to have it started at a" in own.advice
 
 
 def test_another_ray_on_the_node_than_the_cluster_runs() -> None:
