@@ -119,6 +119,8 @@ class TheirRay:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    def wait(self) -> None:
         self._until(lambda: bool(self.get("/api/version")), "Ray's dashboard")
 
     def serve_an_application(self, port: int) -> None:

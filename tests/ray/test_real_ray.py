@@ -119,6 +119,7 @@ def their_ray(console: Console, ray_nodes: list[Sshd]) -> Iterator[TheirRay]:
     cluster = console.profile("clusters", "local-ray")
     theirs = TheirRay("127.0.0.2", cluster["ray"]["ports"], cpus=6)
     try:
+        theirs.wait()
         ray = cluster["ray"] | {"start": False, "address": theirs.gcs}
         ray["dashboard"] = theirs.dashboard
         env = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(theirs.token)}
