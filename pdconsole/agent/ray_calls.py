@@ -183,7 +183,8 @@ class Calls:
         self._spec = spec
         self._lock = threading.Lock()
         self._process: "subprocess.Popen[str] | None" = None
-        self._waiting: Dict[str, "queue.Queue[Json]"] = {}
+        # By whose answer each is waited for: an ended process's end is told to no other's.
+        self._waiting: Dict[str, Tuple[Any, "queue.Queue[Json]"]] = {}
 
     def complete(self, body: Json, request_id: str) -> Tuple[int, Json]:
         """HTTP status and body. CallError if the replica could not be asked."""
@@ -208,13 +209,14 @@ class Calls:
         asked = {"id": number, **order}
         with self._lock:
             process = self._started()
-            self._waiting[number] = answers
+            self._waiting[number] = process, answers
             try:
                 assert process.stdin is not None
                 process.stdin.write(json.dumps(asked) + "\n")
                 process.stdin.flush()
             except OSError:
                 self._process = None
+                self._waiting.pop(number, None)
                 raise CallError("the process that calls the replica ended") from None
         try:
             answer = answers.get(timeout=ANSWER_S)
@@ -258,12 +260,13 @@ class Calls:
         assert process.stdout is not None
         for line in process.stdout:
             message = json.loads(line)
-            waiting = self._waiting.get(message.get("id", ""))
-            (waiting or first).put(message)
+            _, waiting = self._waiting.get(message.get("id", ""), (process, first))
+            waiting.put(message)
         process.wait()
         first.put({"fatal": f"joining Ray at {self._spec['gcs']} ended it; see the log above"})
-        for waiting in list(self._waiting.values()):
-            waiting.put({"lost": "the process that calls the replica ended; Ray may be gone"})
+        for asked, waiting in list(self._waiting.values()):
+            if asked is process:
+                waiting.put({"lost": "the process that calls the replica ended; Ray may be gone"})
 
 
 _PROGRAM = (

@@ -22,14 +22,19 @@ LONGEST_TEMP_DIR = 42
 # $1: Ray's directory, or nothing for one of its own. $2: the agent, of which replicas take what
 # tells their metrics as they are. The rest: the command line of Ray.
 #
-# A directory of its own is removed at the end; what Ray said of a failure is printed before.
+# A directory of its own is removed at the end; what Ray said of a failure is printed before. It is
+# locked while anything of this Ray is there: what a killed one left goes with the next start.
 IN_A_DIRECTORY = """\
 unset RAY_ADDRESS RAY_NAMESPACE
 dir=$1 own='' told=''
 export PYTHONPATH="$2${PYTHONPATH:+:$PYTHONPATH}"
 shift 2
 if [ -z "$dir" ]; then
+    find /tmp -maxdepth 1 -name 'pdconsole-ray.??????' -type d -user "$(id -u)" -mmin +1 \\
+        -exec test -e {}/locked ';' -exec flock -n {} rm -rf {} ';' 2>/dev/null
     own=$(mktemp -d /tmp/pdconsole-ray.XXXXXX) || exit 1
+    exec 9<"$own"
+    flock -n 9 2>/dev/null && : >"$own/locked"  # nobody else removes what says nothing of it
     dir=$own/r  # Ray opens its directory to everybody, the one around it stays ours
 fi
 trap 'told=1' HUP INT TERM

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import queue
 import subprocess
 import sys
 import threading
@@ -501,6 +502,18 @@ def test_many_are_under_way_at_once() -> None:
         thread.join(30)
     assert sorted(found) == sorted(f"r{i}" for i in range(30))
     calls.close()
+
+
+def test_the_end_of_an_earlier_process_is_nothing_to_who_asks_a_later_one() -> None:
+    calls = ray_calls.Calls({"gcs": "a:6379"})
+    ended, later = (subprocess.Popen(["true"], stdout=subprocess.PIPE, text=True) for _ in range(2))
+    lost: queue.Queue[dict[str, Any]] = queue.Queue()
+    kept: queue.Queue[dict[str, Any]] = queue.Queue()
+    calls._waiting.update({"1": (ended, lost), "2": (later, kept)})
+    calls._read(ended, queue.Queue())
+    assert "Ray may be gone" in lost.get_nowait()["lost"]
+    assert kept.empty()
+    later.communicate()
 
 
 @pytest.mark.usefixtures("paper_library")

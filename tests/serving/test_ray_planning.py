@@ -552,6 +552,30 @@ def test_rays_own_directory_is_gone_afterwards_and_its_last_words_are_kept(tmp_p
     assert (tmp_path / "path").read_text().startswith("agent.pyz")
 
 
+def test_what_a_killed_ray_left_goes_with_the_next_start_and_what_runs_stays(
+    tmp_path: Path,
+) -> None:
+    holding = fake_ray(tmp_path, 'mkdir -p "$3"; echo "$3" > told; mv told ready; sleep 30')
+    command = ["sh", "-c", IN_A_DIRECTORY, "sh", "", "agent.pyz", holding, "start"]
+    with subprocess.Popen(command, cwd=tmp_path, start_new_session=True) as process:
+        while not (tmp_path / "ready").exists():
+            assert process.poll() is None
+        directory = Path((tmp_path / "ready").read_text().strip()).parent
+        os.utime(directory, (0, 0))
+        next_one = fake_ray(tmp_path, "exit 0")
+        assert run_script(tmp_path, next_one, "start").returncode == 0
+        assert directory.exists(), "it runs"
+        os.killpg(process.pid, 9)
+    (directory / "locked").rename(directory / "unsaid")
+    os.utime(directory, (0, 0))
+    assert run_script(tmp_path, next_one, "start").returncode == 0
+    assert directory.exists(), "whose it is cannot be told"
+    (directory / "unsaid").rename(directory / "locked")
+    os.utime(directory, (0, 0))
+    assert run_script(tmp_path, next_one, "start").returncode == 0
+    assert not directory.exists()
+
+
 def test_a_directory_that_was_named_is_kept(tmp_path: Path) -> None:
     ray = fake_ray(tmp_path, 'mkdir -p "$3"; exit 0')
     assert run_script(tmp_path, ray, "start", temp_dir=str(tmp_path / "kept")).returncode == 0
