@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,3 +28,13 @@ async def case(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RunnerCase]:
         await made.runner.wind_up()
         await stop_embedded(Profiles.open(root / "w").cluster("embedded"))
         shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture
+def heard_signals() -> Iterator[None]:
+    """TERM and HUP as they are by default, also where the tests run under nohup."""
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -87,6 +87,7 @@ class Nodes:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.usefixtures("heard_signals")
 def test_one_that_is_told_to_end_ends_its_nodes_first(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:

@@ -31,6 +31,7 @@ class LostNodes:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.usefixtures("heard_signals")
 def test_a_command_that_is_told_to_end_takes_down_what_it_deployed(number: int) -> None:
     undone = []
 
