@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from pdconsole.model.grid import Grid, GridNode
 from pdconsole.model.layout import parse_layout
 from pdconsole.model.placement import Placement, Strategy, parse_manual, place
@@ -62,3 +65,10 @@ def planned(
         versions={node.name: {"vllm": version} for node in cluster.nodes},
         session=SESSION,
     )
+
+
+def assert_golden(golden: Path, text: str) -> None:
+    if os.environ.get("PDCONSOLE_WRITE_GOLDENS"):
+        golden.parent.mkdir(parents=True, exist_ok=True)
+        golden.write_text(text)
+    assert text == golden.read_text()

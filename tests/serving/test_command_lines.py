@@ -7,7 +7,6 @@ The goldens are written anew, for a look at `git diff`, by
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -20,7 +19,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from serving_cases import MODEL, P5, PROFILES, placed, planned, run_of
+from serving_cases import MODEL, P5, PROFILES, assert_golden, placed, planned, run_of
 
 from pdconsole.model.feasible import feasible, rules_for
 from pdconsole.model.placement import PlacementError
@@ -64,7 +63,7 @@ def test_command_lines_are_as_in_the_goldens(
     version_refuses = rules_for(version).layout_refusal(placement.layout, MODEL.kv_heads)
     assert not version_refuses
     text = told(planned(run_of(placement, network), version=version))
-    assert_golden(f"{version}/{placement.layout.slug}_{strategy}-{network}.txt", text)
+    assert_golden(GOLDENS / f"{version}/{placement.layout.slug}_{strategy}-{network}.txt", text)
 
 
 @pytest.mark.parametrize("layout", CPU_LAYOUTS)
@@ -73,15 +72,7 @@ def test_command_lines_on_a_cpu_are_as_in_the_goldens(layout: str) -> None:
     placement = placed(layout, cluster=cluster)
     run = run_of(placement, "shm", workload_name="itl300-otl16")
     text = told(planned(run, cluster=cluster, model=model))
-    assert_golden(f"0.33.0/{placement.layout.slug}_pack-shm.txt", text)
-
-
-def assert_golden(name: str, text: str) -> None:
-    golden = GOLDENS / name
-    if os.environ.get("PDCONSOLE_WRITE_GOLDENS"):
-        golden.parent.mkdir(parents=True, exist_ok=True)
-        golden.write_text(text)
-    assert text == golden.read_text()
+    assert_golden(GOLDENS / f"0.33.0/{placement.layout.slug}_pack-shm.txt", text)
 
 
 def test_no_golden_is_left_over() -> None:

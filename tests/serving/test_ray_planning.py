@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 import yaml
-from serving_cases import MODEL, PROFILES, placed, planned, run_of
+from serving_cases import MODEL, PROFILES, assert_golden, placed, planned, run_of
 
 from pdconsole.model.placement import Strategy
 from pdconsole.model.plan import RunPlan
@@ -117,18 +117,20 @@ def spec_of(process: PlannedProcess) -> dict[str, Any]:
 def test_serve_configs_are_as_in_the_goldens(layout: str, strategy: Strategy, network: str) -> None:
     plan = on_ray(layout, strategy, network)
     slug = placed(layout, strategy, P5_RAY).layout.slug
-    assert_golden(f"{slug}_{strategy}-{network}.yaml", plan.serve_config)
+    assert_golden(GOLDENS / f"{slug}_{strategy}-{network}.yaml", plan.serve_config)
 
 
 @pytest.mark.parametrize("layout", ["1P-TP1+1D-TP1", "1xTP1"])
 def test_serve_configs_on_a_cpu_are_as_in_the_goldens(layout: str) -> None:
     plan = on_ray(layout, "pack", "shm", cluster=LOCAL, model=TINY)
-    assert_golden(f"{placed(layout, cluster=LOCAL).layout.slug}_pack-shm.yaml", plan.serve_config)
+    assert_golden(
+        GOLDENS / f"{placed(layout, cluster=LOCAL).layout.slug}_pack-shm.yaml", plan.serve_config
+    )
 
 
 @pytest.mark.parametrize(("name", "where"), [("over-nodes", OVER_NODES), ("spanning", SPANNING)])
 def test_placements_by_hand_are_as_in_the_goldens(name: str, where: str) -> None:
-    assert_golden(f"{name}.yaml", on_ray(where, "manual").serve_config)
+    assert_golden(GOLDENS / f"{name}.yaml", on_ray(where, "manual").serve_config)
 
 
 def test_ray_and_the_doors_are_as_in_the_golden() -> None:
@@ -146,15 +148,7 @@ def test_ray_and_the_doors_are_as_in_the_golden() -> None:
             lines += ["  " + json.dumps(spec_of(process))]
         lines += [f"  health {process.health_url}", f"  metrics {process.metrics_url}", ""]
     lines += [f"note: {note}" for note in plan.notes]
-    assert_golden("processes.lines", "\n".join(lines) + "\n")
-
-
-def assert_golden(name: str, text: str) -> None:
-    golden = GOLDENS / name
-    if os.environ.get("PDCONSOLE_WRITE_GOLDENS"):
-        golden.parent.mkdir(parents=True, exist_ok=True)
-        golden.write_text(text)
-    assert text == golden.read_text()
+    assert_golden(GOLDENS / "processes.lines", "\n".join(lines) + "\n")
 
 
 def test_no_golden_is_left_over() -> None:
