@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from console import Console
-from engine_stack import HERE, STACK, ByHand, free_ports, shipped
-from openssh_server import SSHD, Sshd
+from console import Console, own_console
+from engine_stack import STACK, ByHand, free_ports, shipped
+from openssh_server import Sshd
+from real_nodes import ssh_to, tiny_model_of, two_nodes
 
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not (STACK / "installed").exists():
         pytest.skip(f"no engine in {STACK}; install it with: sh tests/engine/install")
-    folder = tmp_path_factory.mktemp("tiny")
-    made = subprocess.run(
-        [STACK / "bin/python", HERE / "tiny_model.py", folder],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert made.returncode == 0, made.stderr
-    return folder
+    return tiny_model_of(STACK, tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +32,8 @@ def by_hand(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture
 def console() -> Iterator[Console]:
-    # A short path: UNIX sockets hold 108 bytes.
-    root = Path(tempfile.mkdtemp(prefix="pdc-"))
-    made = Console(root)
-    try:
+    with own_console() as made:
         yield made
-    finally:
-        made.end()
-        shutil.rmtree(root, ignore_errors=True)
 
 
 @pytest.fixture
@@ -58,28 +42,14 @@ def cpu_nodes(tiny_model: Path, console: Console) -> Iterator[list[Sshd]]:
 
     n2 is dialled at 127.0.0.2. Each has the engine where the profile says.
     """
-    if not Path(SSHD).exists():
-        pytest.skip("needs the package openssh-server")
-    servers: list[Sshd] = []
-    try:
-        for name in ("n1", "n2"):
-            # Under the console's directory: by that it knows what it started.
-            folder = console.runtime / name
-            folder.mkdir()
-            servers.append(Sshd(folder, simulated=False))
-            (servers[-1].home / "pdconsole-engine").symlink_to(STACK)
+    with two_nodes(console, STACK, "pdconsole-engine") as servers:
         # P and D compare the path too in their handshake, and the nodes' homes differ.
         console.change("models", "tiny", source=str(tiny_model))
         console.change("clusters", "local-cpu", **_cluster(console, servers))
         yield servers
-    finally:
-        for server in servers:
-            server.clean_up()
 
 
 def _cluster(console: Console, servers: list[Sshd]) -> dict[str, object]:
-    known_hosts = console.runtime / "known_hosts"
-    known_hosts.write_text("".join(server.known_hosts.read_text() for server in servers))
     node = shipped("clusters", "local-cpu")["nodes"][0]
     return {
         "nodes": [
@@ -89,11 +59,7 @@ def _cluster(console: Console, servers: list[Sshd]) -> dict[str, object]:
             | {"lock_dir": str(server.home / "locks")}
             for n, server in enumerate(servers, 1)
         ],
-        "ssh": {
-            "config": "",
-            "known_hosts": str(known_hosts),
-            "identity": [str(server.folder / "id") for server in servers],
-        },
+        "ssh": ssh_to(console, servers),
         "ports": {
             "worker": free_ports(4),
             "side_channel": free_ports(4),

@@ -18,13 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from pdconsole.profiles import shipped_profiles
-
-HERE = Path(__file__).parent
-ENGINE_TESTS = HERE.parent / "engine"
-RAY = Path(os.environ.get("PDCONSOLE_RAY", HERE.parents[1] / ".ray"))
+RAY = Path(os.environ.get("PDCONSOLE_RAY", Path(__file__).parents[2] / ".ray"))
 APPLICATIONS = "/api/serve/applications/"
 
 # Each port of Ray's, and one more for its second node.
@@ -34,12 +28,6 @@ _OF_RAY = (
     *("runtime_env_agent", "metrics_export"),
 )
 _WORKERS = 80  # on each of two nodes
-
-
-def shipped_cluster() -> dict[str, Any]:
-    path = shipped_profiles() / "clusters" / "local-ray.yaml"
-    loaded: dict[str, Any] = yaml.safe_load(path.read_text())
-    return loaded
 
 
 def free_block() -> tuple[dict[str, int], dict[str, int]]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -127,6 +130,19 @@ class Console:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:
                     continue
+
+
+@contextlib.contextmanager
+def own_console() -> Iterator[Console]:
+    """A console that is ended, in a directory that goes with it."""
+    # A short path: UNIX sockets hold 108 bytes.
+    root = Path(tempfile.mkdtemp(prefix="pdc-"))
+    made = Console(root)
+    try:
+        yield made
+    finally:
+        made.end()
+        shutil.rmtree(root, ignore_errors=True)
 
 
 def environments() -> Iterator[tuple[int, dict[str, str]]]:

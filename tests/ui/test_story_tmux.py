@@ -5,15 +5,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from console import Console
+from console import Console, own_console
 from tmux_terminal import NEEDS_TMUX, WAIT_S, Tmux
 
 from pdconsole.model import events as ev
@@ -26,14 +24,9 @@ LOOK_S = 0.1
 
 @pytest.fixture
 def console() -> Iterator[Console]:
-    root = Path(tempfile.mkdtemp(prefix="pdc-"))  # short: UNIX sockets hold 108 bytes
-    made = Console(root)
-    made.small_requests()
-    try:
+    with own_console() as made:
+        made.small_requests()
         yield made
-    finally:
-        made.end()
-        shutil.rmtree(root, ignore_errors=True)
 
 
 @pytest.fixture
