@@ -19,13 +19,13 @@ class _NoAnswerError(Exception):
 
 def take(dashboard: str, env: Mapping[str, str]) -> Dict[str, Any]:
     """Version, nodes, applications; `trouble` where it cannot be had."""
-    ask = _Dashboard(dashboard, env)
     try:
-        said = ask.get("/api/version")
+        ask = _Dashboard(dashboard, env)
+        said = ask.get(ray_dashboard.VERSION)
         found = {
             "version": str(said.get("ray_version", "")),
             "nodes": _nodes(ask),
-            **_serve(ask.get("/api/serve/applications/")),
+            **_serve(ask.get(ray_dashboard.APPLICATIONS)),
         }
     except _NoAnswerError as error:
         return {"trouble": str(error)}
@@ -42,12 +42,12 @@ def _token(env: Mapping[str, str]) -> str:
 
 class _Dashboard:
     def __init__(self, url: str, env: Mapping[str, str]) -> None:
-        self._url, self._env = url.rstrip("/"), env
+        self._url = url.rstrip("/")
+        token = _token(env)
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def get(self, path: str) -> Dict[str, Any]:
-        token = _token(self._env)
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        return _get(self._url + path, headers)
+        return _get(self._url + path, self._headers)
 
 
 def _get(url: str, headers: Mapping[str, str]) -> Dict[str, Any]:
