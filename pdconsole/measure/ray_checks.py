@@ -10,9 +10,8 @@ from pdconsole.profiles.schema import ClusterProfile, NodeProfile
 from pdconsole.remote.values import Inventory, RayNodeSeen, RaySeen
 from pdconsole.serving.engine_stacks import RAY_STACKS, EngineStack, ray_stack_of
 from pdconsole.serving.handshake import is_loopback
+from pdconsole.serving.ray_app import APP
 from pdconsole.serving.ray_nodes import MODE, auth_env, head_address
-
-OUR_APP = "pdconsole"
 
 # --- each node
 
@@ -143,7 +142,7 @@ def joined(
         process.state == "running" and process.token.endswith("/router")
         for process in driver.processes
     )
-    has_some = keeps_it and any(app.name == OUR_APP for app in seen.apps)
+    has_some = keeps_it and any(app.name == APP for app in seen.apps)
     for node in cluster.nodes:
         if slots.get(node.name):
             needed = len(slots[node.name])
@@ -216,17 +215,17 @@ def _room(node: NodeProfile, there: RayNodeSeen, needed: int, *, has_some: bool)
 def _apps(seen: RaySeen, cluster: ClusterProfile, *, keeps_it: bool) -> CheckResult:
     """A config that is put to Serve takes every application away that an earlier one put, and what
     a program deployed would be measured along. `keeps_it`: ours there is this session's."""
-    foreign = [app for app in seen.apps if app.name != OUR_APP]
-    ours = [app for app in seen.apps if app.name == OUR_APP and not keeps_it]
+    foreign = [app for app in seen.apps if app.name != APP]
+    ours = [app for app in seen.apps if app.name == APP and not keeps_it]
     value = "none"
     if foreign:
         value = " and ".join(f"{app.name} ({app.status.lower()})" for app in foreign)
         replaced = all(app.declared or app.route == "/" for app in foreign)
         value = f"serves {value}, which ours would {'replace' if replaced else 'disturb'}"
     elif ours:
-        value = f"{OUR_APP} is there already ({ours[0].status.lower()}), of another session"
+        value = f"{APP} is there already ({ours[0].status.lower()}), of another session"
     elif seen.apps:
-        value = f"{OUR_APP}, this session's own"
+        value = f"{APP}, this session's own"
     return verdict(
         cluster.name,
         "ray-apps",
