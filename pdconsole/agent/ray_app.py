@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from pdconsole.agent import ray_calls, ray_dashboard
 from pdconsole.agent.ray_dashboard import Dashboard, DashboardError, Json
@@ -34,18 +34,23 @@ MARK = "PDCONSOLE_RUN"
 
 
 class AppError(Exception):
-    """Why the application does not serve; str() is the last line of the log."""
+    """Why what is kept does not serve; str() is the last line of the log."""
 
 
 def main(argv: List[str]) -> int:
     """`argv`: the file that says what to do."""
-    with open(argv[0], encoding="utf-8") as file:
+    return until_told_to_end(argv[0], lambda spec, told: RayApp(spec, told).run())
+
+
+def until_told_to_end(path: str, run: Callable[[Json, threading.Event], None]) -> int:
+    """The exit status of a command whose spec is in a file; it says why it ended by itself."""
+    with open(path, encoding="utf-8") as file:
         spec = json.load(file)
     told_to_end = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: told_to_end.set())
     try:
-        RayApp(spec, told_to_end).run()
+        run(spec, told_to_end)
     except (AppError, DoorError, DashboardError) as error:
         say(str(error))
         return 1
@@ -138,8 +143,8 @@ class RayApp:
     def _refuse_another_of_the_name(self, mine: Optional[Json]) -> None:
         if mine is None:
             return
-        deployed, ours = mine.get("deployed_app_config") or {}, self._ours()
-        if all(deployed.get(key) == ours.get(key) for key in ("import_path", "args")):
+        deployed, ours = _deployed(mine), self._ours()
+        if _is_same(deployed, ours):
             say(f"taking over {self._name}, which is deployed as it should be")
             return
         session = mark_of(ours).rpartition("/")[0]
@@ -250,10 +255,10 @@ class RayApp:
 
     def _is_ours(self, mine: Json) -> bool:
         """Whether it is what this put, not what somebody else put under the same name."""
-        deployed, ours = mine.get("deployed_app_config") or {}, self._ours()
+        deployed, ours = _deployed(mine), self._ours()
         if mark_of(ours):
             return mark_of(deployed) == mark_of(ours)
-        return all(deployed.get(key) == ours.get(key) for key in ("import_path", "args"))
+        return _is_same(deployed, ours)
 
     # -- after
 
@@ -374,8 +379,18 @@ def is_heard(listens: str, dialled: str) -> bool:
         return listens != "localhost" and not listens.startswith("127.")
 
 
+def _deployed(mine: Json) -> Json:
+    """The config that an application was deployed by."""
+    found: Json = mine.get("deployed_app_config") or {}
+    return found
+
+
+def _is_same(deployed: Json, ours: Json) -> bool:
+    return all(deployed.get(key) == ours.get(key) for key in ("import_path", "args"))
+
+
 def _of_whom(mine: Json) -> str:
-    mark = mark_of(mine.get("deployed_app_config"))
+    mark = mark_of(_deployed(mine))
     return f", by session {mark.rpartition('/')[0]}" if mark else ""
 
 

@@ -24,6 +24,7 @@ import uuid
 from typing import Any, Dict, Optional, Tuple
 
 from pdconsole.agent import ray_inside
+from pdconsole.agent.ray_door import error_body
 
 NAMESPACE = "serve"
 METHOD = "_run_request"
@@ -110,11 +111,11 @@ class Replica:
         try:
             request_class, metadata_class = self._imported()
         except ImportError as error:
-            return 501, _error(501, f"{sys.executable} has no Ray Serve LLM: {error}")
+            return 501, error_body(501, f"{sys.executable} has no Ray Serve LLM: {error}")
         try:
             request = request_class(**{**body, "request_id": request_id})
         except (TypeError, ValueError) as error:
-            return 400, _error(400, str(error))
+            return 400, error_body(400, str(error))
         metadata = metadata_class(
             request_id=request_id,
             internal_request_id=uuid.uuid4().hex,
@@ -127,9 +128,9 @@ class Replica:
             made = call.remote(pickle.dumps(metadata), request, engine_method="completions")
             found = [self._ray.get(reference) for reference in made]
         except Exception as error:  # noqa: BLE001 - whatever the replica raised is its answer
-            return 500, _error(500, _said(error))
+            return 500, error_body(500, _said(error))
         if not found:
-            return 500, _error(500, "the replica gave no answer")
+            return 500, error_body(500, "the replica gave no answer")
         answer = json.loads(found[0].model_dump_json())
         trouble = answer.get("error")
         if isinstance(trouble, dict):
@@ -166,11 +167,6 @@ def _said(error: Exception) -> str:
     """The last line of what Ray raised: the rest are traces of several processes."""
     lines = [line.strip() for line in str(error).split("\n") if line.strip()]
     return lines[-1][:500] if lines else type(error).__name__
-
-
-def _error(status: int, message: str) -> Json:
-    kind = "BadRequestError" if status < 500 else "InternalServerError"
-    return {"error": {"message": message, "type": kind, "code": status}}
 
 
 # -- the door's side of it

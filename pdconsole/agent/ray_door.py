@@ -7,7 +7,7 @@ import socket
 import socketserver
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Callable, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 MAX_BODY = 64 << 20
 
@@ -38,9 +38,13 @@ def as_json(status: int, value: Any) -> Answer:
 
 
 def trouble(status: int, sentence: str) -> Answer:
+    return as_json(status, error_body(status, sentence))
+
+
+def error_body(status: int, sentence: str) -> Dict[str, Any]:
     """As an OpenAI server says it."""
     kind = "BadRequestError" if status < 500 else "InternalServerError"
-    return as_json(status, {"error": {"message": sentence, "type": kind, "code": status}})
+    return {"error": {"message": sentence, "type": kind, "code": status}}
 
 
 class Door:

@@ -10,16 +10,15 @@ The door ends, with the replica's last lines, when its replica is gone.
 from __future__ import annotations
 
 import json
-import signal
 import threading
 import time
 from typing import Callable, Iterable, Iterator, List, Optional
 
 from pdconsole.agent import ray_dashboard, ray_exact_metrics, ray_exporter, ray_metrics, sweep
-from pdconsole.agent.ray_app import Patience, say
+from pdconsole.agent.ray_app import AppError, Patience, say, until_told_to_end
 from pdconsole.agent.ray_calls import CallError, Calls
 from pdconsole.agent.ray_dashboard import Dashboard, DashboardError, Json
-from pdconsole.agent.ray_door import Answer, Door, DoorError, Request, as_json, text, trouble
+from pdconsole.agent.ray_door import Answer, Door, Request, as_json, text, trouble
 from pdconsole.agent.ray_exact_metrics import ExactError
 from pdconsole.agent.ray_exporter import ExporterError
 
@@ -31,23 +30,13 @@ LOG_AGAIN_S = 1.0
 HAND_OVER = ("Prefill:", "Decode:")
 
 
-class ReplicaError(Exception):
-    """Why the replica does not serve; str() is the last line of the log."""
+class ReplicaError(AppError):
+    """Why the replica does not serve."""
 
 
 def main(argv: List[str]) -> int:
     """`argv`: the file that says which replica."""
-    with open(argv[0], encoding="utf-8") as file:
-        spec = json.load(file)
-    told_to_end = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: told_to_end.set())
-    try:
-        RayReplica(spec, told_to_end).run()
-    except (ReplicaError, DoorError, DashboardError) as error:
-        say(str(error))
-        return 1
-    return 0
+    return until_told_to_end(argv[0], lambda spec, told: RayReplica(spec, told).run())
 
 
 class RayReplica:
