@@ -8,6 +8,24 @@ from pdconsole.serving.errors import ServingError
 LAST_PORT = 65535
 
 
+def check_port(
+    cluster: ClusterProfile, address: str, port: int, holder: str, field: str, other: str | None
+) -> None:
+    """`field` of the profile is where the port comes from, `other` who has it already.
+
+    Raises ServingError.
+    """
+    if other is not None:
+        raise ServingError(
+            f"Port {port} of {address} is wanted by {other} and by {holder}; move {field} of "
+            f"cluster {cluster.name} further from the others"
+        )
+    if port > LAST_PORT:
+        raise ServingError(
+            f"There is no port {port} for {holder}; lower {field} of cluster {cluster.name}"
+        )
+
+
 class PortTable:
     """Hands out ports, counting up from the cluster profile's bases on each address.
 
@@ -37,16 +55,7 @@ class PortTable:
         first = self._next.get((address, kind), base)
         for port in range(first, first + count):
             other = self._holders.get((address, port))
-            if other is not None:
-                raise ServingError(
-                    f"Port {port} of {address} is wanted by {other} and by {holder}; move "
-                    f"ports.{kind} of cluster {self._cluster.name} further from the others"
-                )
-            if port > LAST_PORT:
-                raise ServingError(
-                    f"There is no port {port} for {holder}; lower ports.{kind} of cluster "
-                    f"{self._cluster.name}"
-                )
+            check_port(self._cluster, address, port, holder, f"ports.{kind}", other)
             self._holders[address, port] = holder
         self._next[address, kind] = first + count
         return first

@@ -10,7 +10,7 @@ from pdconsole.model.placement import Assignment
 from pdconsole.model.plan import RunPlan
 from pdconsole.profiles.schema import ClusterProfile, NodeProfile
 from pdconsole.serving.errors import ServingError
-from pdconsole.serving.port_table import LAST_PORT, PortTable
+from pdconsole.serving.port_table import LAST_PORT, PortTable, check_port
 
 HEAD_ONLY = ("gcs", "dashboard", "client_server", "autoscaler_metrics", "dashboard_metrics")
 EVERY_NODE = (
@@ -63,9 +63,15 @@ def possible_on(cluster: ClusterProfile, node: NodeProfile) -> Iterator[int]:
     """Ports of a node beside its replicas' doors, whatever the run."""
     if not cluster.ray.start:
         return
+    for _, port in _services(cluster, node):
+        yield port
+
+
+def _services(cluster: ClusterProfile, node: NodeProfile) -> Iterator[tuple[str, int]]:
+    """Ray's own of a node: their names in RayPorts, and where they listen."""
     ports = ray_ports(cluster, node)
     for name in (*EVERY_NODE, *(HEAD_ONLY if node.name == cluster.driver_node else ())):
-        yield getattr(ports, name)
+        yield name, getattr(ports, name)
 
 
 def wanted_on_ray(run: RunPlan, cluster: ClusterProfile) -> dict[str, dict[tuple[str, int], str]]:
@@ -125,11 +131,8 @@ class _Wanted:
         self._put(node, port, holder, field, other)
 
     def add_ray(self, node: NodeProfile) -> None:
-        ports = ray_ports(self._cluster, node)
-        is_head = node.name == self._cluster.driver_node
-        for name in (*EVERY_NODE, *(HEAD_ONLY if is_head else ())):
-            port = getattr(ports, name)
-            machine = self._machine(node)
+        machine = self._machine(node)
+        for name, port in _services(self._cluster, node):
             others = (
                 held.get((other.dial_address, port))
                 for other in self._cluster.nodes
@@ -170,14 +173,5 @@ class _Wanted:
     def _put(
         self, node: NodeProfile, port: int, holder: str, field: str, other: str | None
     ) -> None:
-        if other is not None:
-            raise ServingError(
-                f"Port {port} of {node.dial_address} is wanted by {other} and by {holder}; move "
-                f"{field} of cluster {self._cluster.name} further from the others"
-            )
-        if port > LAST_PORT:
-            raise ServingError(
-                f"There is no port {port} for {holder}; lower {field} of cluster "
-                f"{self._cluster.name}"
-            )
+        check_port(self._cluster, node.dial_address, port, holder, field, other)
         self.found.setdefault(node.name, {})[node.dial_address, port] = holder
