@@ -31,7 +31,7 @@ from pdconsole.serving import deployment
 from pdconsole.serving.errors import ServingError
 from pdconsole.serving.plan import DeploymentPlan
 from pdconsole.serving.planning import plan_deployment
-from pdconsole.serving.ray_nodes import HEAD
+from pdconsole.serving.ray_nodes import HEAD, member_name
 
 METRICS_S = 1.0
 ENDED_S = 15.0  # Ray's processes notice by and by that their head is gone
@@ -286,9 +286,11 @@ class LayoutRun:
 
     async def _ended(self, plan: DeploymentPlan) -> str:
         """Which process of Ray's ended, where load is refused before that is seen."""
+        if self._c.cluster.orchestrator != "ray":
+            return ""
+        by_token = {plan.token(p): p for p in plan.processes}
         until = asyncio.get_running_loop().time() + ENDED_S
-        while self._c.cluster.orchestrator == "ray":
-            by_token = {plan.token(p): p for p in plan.processes}
+        while True:
             for client in self._c.nodes.values():
                 for info in await client.processes():
                     process = by_token.get(info.token)
@@ -296,9 +298,8 @@ class LayoutRun:
                         last = info.last_log.strip().splitlines()[-1:]
                         return f": {process.name} on {process.node} ended{_saying(last)}"
             if asyncio.get_running_loop().time() > until:
-                break
+                return ""
             await asyncio.sleep(0.5)
-        return ""
 
     def _result_directory(self) -> ResultDirectory:
         facts = run_facts(self._c, self._run)
@@ -342,6 +343,6 @@ def process_tokens(session: str, run: RunPlan) -> tuple[str, ...]:
     """The tokens of the processes that a deployment of this run consists of."""
     replicas = (a.replica for a in run.placement.assignments)
     # What runs for Ray, where it is started; tokens that are not there name nothing.
-    ray = (HEAD, *(f"ray-{node}" for node in run.placement.nodes))
+    ray = (HEAD, *map(member_name, run.placement.nodes))
     names = (*replicas, "router", *ray)
     return tuple(f"{session}/{run.id}/{name}" for name in names)

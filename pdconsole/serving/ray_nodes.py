@@ -10,7 +10,7 @@ from pdconsole.profiles.schema import ClusterProfile, NodeProfile
 from pdconsole.serving.errors import ServingError
 from pdconsole.serving.plan import PlannedProcess
 from pdconsole.serving.ray_ports import ray_ports
-from pdconsole.serving.run_rules import url_of
+from pdconsole.serving.run_rules import node_of, url_of
 from pdconsole.serving.worker_command import device_env
 
 HEAD = "ray-head"
@@ -66,8 +66,9 @@ BASE_ENV = {
 }
 
 
-def process_name(node: str, cluster: ClusterProfile) -> str:
-    return HEAD if node == cluster.driver_node else f"ray-{node}"
+def member_name(node: str) -> str:
+    """Of Ray's process on a node that joins the head."""
+    return f"ray-{node}"
 
 
 def ray_process(
@@ -78,25 +79,31 @@ def ray_process(
     *,
     alone: bool,
 ) -> PlannedProcess:
-    """Ray on one node, with exactly these slots of it. `alone`: no other node takes part."""
-    name = process_name(node.name, cluster)
+    """Ray on one node, with exactly these slots of it. `alone`: no other node takes part.
+
+    Its address has been checked.
+    """
     ports = ray_ports(cluster, node)
-    head = next(n for n in cluster.nodes if n.name == cluster.driver_node)
+    head = node_of(cluster, cluster.driver_node)
     is_head = node.name == head.name
-    health = f"{url_of(node.dial_address, ports.dashboard_agent_listen)}/api/local_raylet_healthz"
     if is_head:
-        health = f"{dashboard_url(cluster, alone=alone)}/api/gcs_healthz"
+        url = dashboard_url(cluster, alone=alone)
+        health = f"{url}/api/gcs_healthz"
+    else:
+        url = url_of(node.dial_address, ports.dashboard_agent_listen)
+        health = f"{url}/api/local_raylet_healthz"
+    held = tuple(sorted(slots))
     return PlannedProcess(
-        name=name,
+        name=HEAD if is_head else member_name(node.name),
         role="ray",
         node=node.name,
-        slots=tuple(sorted(slots)),
+        slots=held,
         argv=(
             *("sh", "-c", IN_A_DIRECTORY, "sh", _temp_dir(node, cluster), "@agent@"),
             *cluster.ray.command,
             *("start", "--block", "--disable-usage-stats"),
             *(_head_flags(head, cluster, alone) if is_head else _join_flags(head, cluster)),
-            *("--node-ip-address", _address(node, cluster)),
+            *("--node-ip-address", node.dial_address),
             *("--node-name", node.name),
             *("--node-manager-port", str(ports.node_manager)),
             *("--object-manager-port", str(ports.object_manager)),
@@ -118,12 +125,10 @@ def ray_process(
             # On the head only, but a node that listens on both must not meet them either.
             "AUTOSCALER_METRIC_PORT": str(ports.autoscaler_metrics),
             "DASHBOARD_METRIC_PORT": str(ports.dashboard_metrics),
-            **device_env(node, sorted(slots)),
+            **device_env(node, held),
         },
         secrets=secrets(cluster),
-        url=dashboard_url(cluster, alone=alone)
-        if is_head
-        else url_of(node.dial_address, ports.dashboard_agent_listen),
+        url=url,
         health_url=health,
         metrics_url=f"{url_of(node.dial_address, ports.metrics_export)}/metrics",
         stage=0 if is_head else 1,
@@ -143,14 +148,14 @@ def dashboard_url(cluster: ClusterProfile, *, alone: bool) -> str:
     """`alone`: nobody on another node needs it, so it stays on the head's loopback."""
     if not cluster.ray.start:
         return cluster.ray.dashboard.rstrip("/")
-    head = next(n for n in cluster.nodes if n.name == cluster.driver_node)
+    head = node_of(cluster, cluster.driver_node)
     return url_of("127.0.0.1" if alone else head.dial_address, cluster.ray.ports.dashboard)
 
 
 def gcs_address(cluster: ClusterProfile) -> str:
     if not cluster.ray.start:
         return cluster.ray.address
-    head = next(n for n in cluster.nodes if n.name == cluster.driver_node)
+    head = node_of(cluster, cluster.driver_node)
     return url_of(head.dial_address, cluster.ray.ports.gcs).removeprefix("http://")
 
 
@@ -158,7 +163,7 @@ def head_address(cluster: ClusterProfile) -> str:
     """Where Serve's proxy listens: on the head alone, which of a joined cluster may be any node."""
     if not cluster.ray.start:
         return cluster.ray.address.rsplit(":", 1)[0].strip("[]")
-    return next(n for n in cluster.nodes if n.name == cluster.driver_node).dial_address
+    return node_of(cluster, cluster.driver_node).dial_address
 
 
 def check_address(node: NodeProfile, cluster: ClusterProfile) -> None:
@@ -179,11 +184,6 @@ def check_address(node: NodeProfile, cluster: ClusterProfile) -> None:
         f"{node.dial_address}; set `address` of this node in cluster {cluster.name}"
         + (", on one machine alone 127.0.0.2 will do" if found else "")
     )
-
-
-def _address(node: NodeProfile, cluster: ClusterProfile) -> str:
-    check_address(node, cluster)
-    return node.dial_address
 
 
 def _temp_dir(node: NodeProfile, cluster: ClusterProfile) -> str:

@@ -71,10 +71,11 @@ def plan_on_ray(
     document = serve_document(
         run, served, session=session, cluster=cluster, model=model, rules=rules
     )
-    ray = _ray_processes(run, served, cluster) if cluster.ray.start else ()
-    app = _app(document, cluster, alone=_alone(run, cluster))
-    doors = tuple(_doors(run, served, cluster, model))
-    url = dashboard_url(cluster, alone=_alone(run, cluster))
+    alone = set(run.placement.nodes) <= {cluster.driver_node}
+    url = dashboard_url(cluster, alone=alone)
+    ray = _ray_processes(served, cluster, alone=alone) if cluster.ray.start else ()
+    app = _app(document, cluster, url)
+    doors = tuple(_doors(served, cluster, model, url))
     return DeploymentPlan(
         run=run.id,
         session=session,
@@ -236,12 +237,8 @@ def _resource(role: Role, part: int, of_role: tuple[Assignment, ...]) -> str:
 # --- processes
 
 
-def _alone(run: RunPlan, cluster: ClusterProfile) -> bool:
-    return set(run.placement.nodes) <= {cluster.driver_node}
-
-
 def _ray_processes(
-    run: RunPlan, served: tuple[ServedRole, ...], cluster: ClusterProfile
+    served: tuple[ServedRole, ...], cluster: ClusterProfile, *, alone: bool
 ) -> tuple[PlannedProcess, ...]:
     slots: dict[str, list[int]] = {cluster.driver_node: []}
     resources: dict[str, Counter[str]] = {}
@@ -254,7 +251,6 @@ def _ray_processes(
                 name = _resource(each.role, part, each.assignments)
                 if name in names:
                     resources.setdefault(slot.node, Counter())[name] += 1
-    alone = _alone(run, cluster)
     return tuple(
         ray_process(
             node_of(cluster, name), held, resources.get(name, Counter()), cluster, alone=alone
@@ -263,11 +259,11 @@ def _ray_processes(
     )
 
 
-def _app(document: Mapping[str, Any], cluster: ClusterProfile, *, alone: bool) -> PlannedProcess:
+def _app(document: Mapping[str, Any], cluster: ClusterProfile, dashboard: str) -> PlannedProcess:
     """The router of the run: it puts the application to Serve, and takes it away at the end."""
     node = node_of(cluster, cluster.driver_node)
     spec = {
-        "dashboard": dashboard_url(cluster, alone=alone),
+        "dashboard": dashboard,
         "app": APP,
         "config": document,
         "listen": [node.dial_address, cluster.ports.router_metrics],
@@ -291,10 +287,9 @@ def _app(document: Mapping[str, Any], cluster: ClusterProfile, *, alone: bool) -
 
 
 def _doors(
-    run: RunPlan, served: tuple[ServedRole, ...], cluster: ClusterProfile, model: ModelProfile
+    served: tuple[ServedRole, ...], cluster: ClusterProfile, model: ModelProfile, dashboard: str
 ) -> Iterator[PlannedProcess]:
     ports = PortTable(cluster)
-    alone = _alone(run, cluster)
     for each in served:
         on_node = Counter(a.node for a in each.assignments)
         before: Counter[str] = Counter()
@@ -303,7 +298,7 @@ def _doors(
             port = ports.worker(a.replica, node)
             url = url_of(node.dial_address, port)
             spec = {
-                "dashboard": dashboard_url(cluster, alone=alone),
+                "dashboard": dashboard,
                 "app": APP,
                 "deployment": each.deployment,
                 "replica": a.replica,

@@ -22,7 +22,7 @@ def engine_version(
     """
     if cluster.engine.version != "auto":
         return cluster.engine.version
-    nodes = _nodes_of(run)
+    nodes = run.placement.nodes
     if not any(node in versions for node in nodes):
         return ""
     found = {node: versions.get(node, {}).get("vllm", "") for node in nodes}
@@ -40,14 +40,6 @@ def engine_version(
                 "one run need one version: install the same on both, or place the run on one node"
             )
     return found[first]
-
-
-def _nodes_of(run: RunPlan) -> tuple[str, ...]:
-    return tuple(
-        dict.fromkeys(
-            slot.node for assignment in run.placement.assignments for slot in assignment.slots
-        )
-    )
 
 
 def node_of(cluster: ClusterProfile, name: str) -> NodeProfile:
