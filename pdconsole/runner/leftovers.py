@@ -66,9 +66,7 @@ async def _with_nodes(
             for process in await client.find_leftovers()
         ]
     finally:
-        failures = await nodes.end()
-        if failures:
-            raise failures[0]
+        await nodes.end_all()
 
 
 def _nothing(_news: News) -> None:

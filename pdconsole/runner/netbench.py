@@ -151,12 +151,7 @@ async def _over_each(asked: Asked, ignore_checks: bool) -> list[ev.NetBenchResul
 
     nodes = SessionNodes(asked.cluster, nodes_of(asked.cluster, asked.runs), asked.session, nothing)
 
-    async def end() -> None:
-        failures = await nodes.end()
-        if failures:
-            raise failures[0]
-
-    async with undone(end, asked.say):
+    async with undone(nodes.end_all, asked.say):
         inventories = await nodes.open()
         _check(asked, inventories, ignore_checks)
         found = []

@@ -99,12 +99,7 @@ async def deployed(w: Wanted) -> AsyncIterator[tuple[DeploymentPlan, Mapping[str
         cluster, nodes_of(cluster, [w.run]), session, nothing, models=[w.model.source]
     )
 
-    async def end() -> None:
-        failures = await nodes.end()
-        if failures:
-            raise failures[0]
-
-    async with undone(end, w.say):
+    async with undone(nodes.end_all, w.say):
         inventories = await nodes.open()
         checks = preflight(
             inventories,
