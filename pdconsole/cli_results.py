@@ -172,7 +172,8 @@ def export(paths: tuple[Path, ...], form: str, output: Path | None) -> None:
     if output is None and form != "csv":
         raise click.UsageError(f"name a file or directory for {form} with --output")
     from pdconsole.results import ResultError
-    from pdconsole.results.export import csv_text, export_points, read_all
+    from pdconsole.results.export import csv_text, export_points
+    from pdconsole.results.reading import read_all
 
     rows, problems = read_all(paths)
     complaints = [f"skipped {problem}" for problem in problems]

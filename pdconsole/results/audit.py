@@ -23,7 +23,7 @@ from pdconsole.model.audit_rules import audit
 from pdconsole.model.layout import Layout, LayoutError, parse_layout
 from pdconsole.results.audit_text import report_text
 from pdconsole.results.point_row import PointRow
-from pdconsole.results.reading import different, read_points
+from pdconsole.results.reading import read_all
 
 # guidellm leaves its warm-up and cool-down out, pdconsole counts a steady window.
 _WHOLE_RUNS = frozenset({"vllm bench serve", "aiperf", "genai-bench"})
@@ -61,20 +61,17 @@ class AuditReport(msgspec.Struct, frozen=True):
 
 def audit_paths(paths: Iterable[Path]) -> AuditReport:
     """Read files and directories (a directory of directories is all of those) and audit them."""
-    rows: list[PointRow] = []
-    skipped: list[str] = []
-    for path in different(paths):
-        found, problems = read_points(path)
-        rows += found
-        skipped += [str(problem) for problem in problems]
-    return audit_rows(rows, skipped)
+    rows, problems = read_all(paths)
+    return audit_rows(rows, map(str, problems))
 
 
 def audit_rows(rows: Sequence[PointRow], skipped: Iterable[str] = ()) -> AuditReport:
     """Audit points that were read already; each counts once, by whatever path it was reached."""
     real = {file: os.path.realpath(file) for file in {row.file for row in rows}}
-    once = {(real[r.file], r.point, r.started_wall, r.duration_s): r for r in reversed(rows)}
-    directories = [directory for directory, _ in runs_of([*once.values()][::-1])]
+    once: dict[tuple[object, ...], PointRow] = {}
+    for r in rows:
+        once.setdefault((real[r.file], r.point, r.started_wall, r.duration_s), r)
+    directories = [directory for directory, _ in runs_of(list(once.values()))]
     findings, silent = audit(directories)
     return AuditReport(
         findings=tuple(findings),

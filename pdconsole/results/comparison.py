@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +18,7 @@ from pdconsole.results.errors import ResultError
 from pdconsole.results.frontier_text import frontier_lines, slo_lines
 from pdconsole.results.panel import Panel, Setting, panels
 from pdconsole.results.point_flags import flagged
-from pdconsole.results.reading import PointRow, different, read_points
+from pdconsole.results.reading import PointRow, different, not_yet_read, read_points
 from pdconsole.results.regime_table import TITLES, certainty_lines, regime_lines
 from pdconsole.results.strip_chart import strip_legend, strip_lines
 from pdconsole.results.table import points_table, wrapped
@@ -120,9 +119,7 @@ def compare(paths: Iterable[Path], axes: Axes | None = None) -> Comparison:
     read: set[str] = set()  # each file counts once, also where paths overlap
     for path in _result_paths(paths):
         found, problems = read_points(path)
-        real = {row.file: os.path.realpath(row.file) for row in found}
-        rows += [flagged(row) for row in found if real[row.file] not in read]
-        read.update(real.values())
+        rows += map(flagged, not_yet_read(found, read))
         skipped += [str(problem) for problem in problems]
         if found and (note := _unfinished(path, len(found))):
             notes.append(note)

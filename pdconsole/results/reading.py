@@ -6,7 +6,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +17,15 @@ from pdconsole.results.network_tests import is_network_test
 from pdconsole.results.point_row import PointRow
 from pdconsole.results.readers import aiperf, bench_serve, genai_bench, guidellm, llm_d, ours
 
-__all__ = ["PointRow", "different", "read_directory", "read_point", "read_points"]
+__all__ = [
+    "PointRow",
+    "different",
+    "not_yet_read",
+    "read_all",
+    "read_directory",
+    "read_point",
+    "read_points",
+]
 
 
 class _Reader(Protocol):
@@ -46,7 +54,30 @@ _NO_RESULTS_IN = re.compile(r"\..*|logs|requests|superseded|aggregate|sweep_aggr
 
 def different(paths: Iterable[Path]) -> list[Path]:
     """Each file and directory once, under the first of its names."""
-    return [*{os.path.realpath(path): path for path in reversed([*paths])}.values()][::-1]
+    found: dict[str, Path] = {}
+    for path in paths:
+        found.setdefault(os.path.realpath(path), path)
+    return list(found.values())
+
+
+def not_yet_read(rows: Sequence[PointRow], read: set[str]) -> list[PointRow]:
+    """Those of files that are not in `read`, real paths, to which the files of all are added."""
+    real = {row.file: os.path.realpath(row.file) for row in rows}
+    new = [row for row in rows if real[row.file] not in read]
+    read.update(real.values())
+    return new
+
+
+def read_all(paths: Iterable[Path]) -> tuple[list[PointRow], list[ResultError]]:
+    """The points of all paths, each file once also where paths overlap; what could not be read."""
+    rows: list[PointRow] = []
+    problems: list[ResultError] = []
+    read: set[str] = set()
+    for path in different(paths):
+        found, wrong = read_points(path)
+        rows += not_yet_read(found, read)
+        problems += wrong
+    return rows, problems
 
 
 def read_points(path: Path) -> tuple[list[PointRow], list[ResultError]]:

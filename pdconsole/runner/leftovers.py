@@ -11,7 +11,7 @@ import msgspec
 
 from pdconsole.profiles import Profiles
 from pdconsole.remote.values import News
-from pdconsole.runner.nodes import SessionNodes
+from pdconsole.runner.nodes import SessionNodes, end_all
 from pdconsole.sim.embedded import ensure_embedded
 
 
@@ -66,7 +66,7 @@ async def _with_nodes(
             for process in await client.find_leftovers()
         ]
     finally:
-        await nodes.end_all()
+        await end_all(nodes)
 
 
 def _nothing(_news: News) -> None:

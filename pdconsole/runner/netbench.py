@@ -31,7 +31,7 @@ from pdconsole.runner.network_bench import (
     refuse_untestable,
     result_dir,
 )
-from pdconsole.runner.nodes import SessionNodes, nodes_of
+from pdconsole.runner.nodes import SessionNodes, end_all, nodes_of
 from pdconsole.runner.one_deployment import Say, to_the_end, undone
 from pdconsole.runner.planning import grid_of
 from pdconsole.runner.user_errors import UserError, refusal
@@ -151,7 +151,7 @@ async def _over_each(asked: Asked, ignore_checks: bool) -> list[ev.NetBenchResul
 
     nodes = SessionNodes(asked.cluster, nodes_of(asked.cluster, asked.runs), asked.session, nothing)
 
-    async with undone(nodes.end_all, asked.say):
+    async with undone(lambda: end_all(nodes), asked.say):
         inventories = await nodes.open()
         _check(asked, inventories, ignore_checks)
         found = []

@@ -166,11 +166,12 @@ class SessionNodes:
                 raise outcome
         return failures
 
-    async def end_all(self) -> None:
-        """As `end`, where nothing may be left; raises the first failure."""
-        failures = await self.end()
-        if failures:
-            raise failures[0]
+
+async def end_all(nodes: SessionNodes) -> None:
+    """End them where nothing may be left; raises the first failure."""
+    failures = await nodes.end()
+    if failures:
+        raise failures[0]
 
 
 async def _opened(clients: Mapping[str, NodeClient]) -> dict[str, Inventory]:

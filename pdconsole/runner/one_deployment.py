@@ -21,7 +21,7 @@ from pdconsole.profiles.schema import ClusterProfile, ModelProfile, NetworkProfi
 from pdconsole.remote.client import NodeClient
 from pdconsole.remote.errors import RemoteError
 from pdconsole.remote.values import News
-from pdconsole.runner.nodes import SessionNodes, nodes_of
+from pdconsole.runner.nodes import SessionNodes, end_all, nodes_of
 from pdconsole.runner.planning import grid_of
 from pdconsole.runner.ray_token import secrets_of
 from pdconsole.runner.user_errors import UserError, refusal
@@ -99,7 +99,7 @@ async def deployed(w: Wanted) -> AsyncIterator[tuple[DeploymentPlan, Mapping[str
         cluster, nodes_of(cluster, [w.run]), session, nothing, models=[w.model.source]
     )
 
-    async with undone(nodes.end_all, w.say):
+    async with undone(lambda: end_all(nodes), w.say):
         inventories = await nodes.open()
         checks = preflight(
             inventories,

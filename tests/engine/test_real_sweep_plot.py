@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from engine_stack import HERE, STACK
 
-from pdconsole.results.export import export_points, read_all
+from pdconsole.results.export import export_points
+from pdconsole.results.reading import read_all
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 

@@ -9,7 +9,7 @@ from measured_data import MEASURED, needs_measured_data
 from pdconsole.model.workload import Point
 from pdconsole.results import ResultDirectory, compare
 from pdconsole.results.audit import audit_paths
-from pdconsole.results.export import read_all
+from pdconsole.results.reading import different, read_all
 
 CONC4, CONC16 = Point("concurrency", 4), Point("concurrency", 16)
 
@@ -108,3 +108,5 @@ def test_a_directory_given_twice_counts_once(
     assert len(audit_paths(spellings).skipped) == 1
     rows, problems = read_all(spellings)
     assert (len(rows), len(problems)) == (1, 1)
+    twice = [Path("link"), Path("broken"), Path("bm")]
+    assert different(twice) == twice[:2]  # in the order they were given

@@ -17,7 +17,8 @@ from peers import AiperfRecord, BenchmarkReport
 
 from pdconsole.cli import cli
 from pdconsole.results import PointRow, ResultError, read_point, read_points
-from pdconsole.results.export import csv_text, export_points, read_all
+from pdconsole.results.export import csv_text, export_points
+from pdconsole.results.reading import read_all
 
 
 def told(row: PointRow, *without: str) -> dict[str, Any]:

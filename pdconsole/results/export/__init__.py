@@ -5,7 +5,7 @@ Each form is a module that makes files out of rows; `writing` puts them down, al
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -14,12 +14,11 @@ from pdconsole.results.errors import ResultError
 from pdconsole.results.export import aiperf, flat, llm_d, sweep
 from pdconsole.results.export.writing import ExportFile, write_directory, write_file
 from pdconsole.results.point_row import PointRow
-from pdconsole.results.reading import different, read_points
 
 FORMS = ("csv", "parquet", "sweep", "llm-d", "aiperf")
 SINGLE_FILES = ("csv", "parquet")  # the others are directories
 
-__all__ = ["FORMS", "SINGLE_FILES", "Exported", "csv_text", "export_points", "read_all"]
+__all__ = ["FORMS", "SINGLE_FILES", "Exported", "csv_text", "export_points"]
 
 
 class Exported(msgspec.Struct, frozen=True):
@@ -29,20 +28,6 @@ class Exported(msgspec.Struct, frozen=True):
     points: int
     files: int
     left_out: tuple[str, ...] = ()
-
-
-def read_all(paths: Iterable[Path]) -> tuple[list[PointRow], list[ResultError]]:
-    """The points of all paths, each file once also where paths overlap; what could not be read."""
-    rows: list[PointRow] = []
-    problems: list[ResultError] = []
-    read: set[Path] = set()
-    for path in different(paths):
-        found, wrong = read_points(path)
-        files = {row.file: Path(row.file).resolve() for row in found}
-        rows += [row for row in found if files[row.file] not in read]
-        problems += wrong
-        read.update(files.values())
-    return rows, problems
 
 
 def csv_text(rows: Sequence[PointRow]) -> str:
