@@ -21,9 +21,8 @@ from pdconsole.results.regime_table import (
     CERTAINTIES,
     TITLES,
     bad_lines,
-    marked_name,
-    range_heading,
-    range_text,
+    regime_cells,
+    regime_heading,
     shown_regimes,
 )
 
@@ -165,17 +164,9 @@ def _shown(panel: Panel, point: Placed) -> tuple[str, str]:
 def _regimes(panel: Panel, axis: str) -> str:
     over = next(each for each in TITLES if each == axis)
     found = shown_regimes(panel, over)
-    rows = [
-        (
-            range_text(panel, over, r),
-            marked_name(r, r.winner, r.winner or "nobody"),
-            marked_name(r, r.runner_up, r.runner_up or "-"),
-            "-" if r.margin is None else f"{100 * r.margin:.0f} %",
-            r.certainty,
-        )
-        for r in found
-    ]
-    head = (range_heading(panel, over), "wins", "ahead of", "by", "certainty")
+    names = {label: label for label in panel.labels}
+    rows = [regime_cells(panel, over, regime, names) for regime in found]
+    head = regime_heading(panel, over, "by")
     return "\n\n".join(
         [f"{TITLES[over].capitalize()}:", _table(head, rows), *bad_lines(panel, found)]
     )

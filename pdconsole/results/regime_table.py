@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -58,9 +58,8 @@ def regime_lines(panel: Panel, axis: Axis, width: int = 120) -> list[str]:
         (_gain(panel, axis).partition(" ")[0], names),
         (_gain(panel, axis).partition(" ")[0], letters),
     ):
-        heading = (range_heading(panel, axis), "wins", "ahead of", gain, "certainty")
-        rows = [_cells(panel, axis, regime, named) for regime in regimes]
-        lines = aligned([heading, *rows], "  ", _LEFT)
+        rows = [regime_cells(panel, axis, regime, named) for regime in regimes]
+        lines = aligned([regime_heading(panel, axis, gain), *rows], "  ", _LEFT)
         if max(map(len, lines)) <= width:
             break
     return lines + wrapped(bad_lines(panel, regimes), width)
@@ -76,18 +75,26 @@ def bad_lines(panel: Panel, regimes: Sequence[ShownRegime]) -> list[str]:
     return lines
 
 
-def marked_name(regime: ShownRegime, label: str, name: str) -> str:
-    return f"{name} {BAD}" if label in regime.bad else name
+def regime_heading(panel: Panel, axis: Axis, gain: str) -> tuple[str, ...]:
+    """Of the columns of `regime_cells`."""
+    return (range_heading(panel, axis), "wins", "ahead of", gain, "certainty")
 
 
-def _cells(panel: Panel, axis: Axis, regime: ShownRegime, names: dict[str, str]) -> tuple[str, ...]:
+def regime_cells(
+    panel: Panel, axis: Axis, regime: ShownRegime, names: Mapping[str, str]
+) -> tuple[str, ...]:
+    """`names` are how to call the panel's labels."""
     return (
         range_text(panel, axis, regime),
-        marked_name(regime, regime.winner, names.get(regime.winner, "nobody")),
-        marked_name(regime, regime.runner_up, names.get(regime.runner_up, "-")),
+        _marked(regime, regime.winner, names.get(regime.winner, "nobody")),
+        _marked(regime, regime.runner_up, names.get(regime.runner_up, "-")),
         "-" if regime.margin is None else f"{100 * regime.margin:.0f} %",
         regime.certainty,
     )
+
+
+def _marked(regime: ShownRegime, label: str, name: str) -> str:
+    return f"{name} {BAD}" if label in regime.bad else name
 
 
 def _gain(panel: Panel, axis: Axis) -> str:
