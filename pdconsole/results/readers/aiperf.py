@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pdconsole.results.point_row import PointRow, per_gpu
-from pdconsole.results.readers.bench_serve import UNLIMITED_RATE
+from pdconsole.results.readers.bench_serve import load_of
 from pdconsole.results.readers.fields import count, mapping, number, wall
 from pdconsole.results.readers.place import place_of, told_by
 
@@ -65,8 +65,8 @@ def rows(path: Path, document: Mapping[str, Any]) -> list[PointRow]:
     if total is None:  # the first versions do not tell it
         total = ((inputs or 0.0) + (outputs or 0.0)) / duration
     load = _load(config)
-    rate, cap = number(load.get("rate")), count(load.get("concurrency"))
-    open_loop = rate is not None and 0 < rate < UNLIMITED_RATE
+    cap = count(load.get("concurrency"))
+    kind, value = load_of(number(load.get("rate")), cap)
     name = place.name
     return [
         PointRow(
@@ -77,8 +77,8 @@ def rows(path: Path, document: Mapping[str, Any]) -> list[PointRow]:
             input_len=name.input_len or _length(config, metrics, "isl", "input_sequence_length"),
             output_len=name.output_len or _length(config, metrics, "osl", "output_sequence_length"),
             mode=name.mode,
-            kind="request_rate" if open_loop else "concurrency",
-            value=rate if open_loop else cap,
+            kind=kind,
+            value=value,
             duration_s=duration,
             completed=int(requests),
             failed=int(_value(metrics, "error_request_count") or 0),
@@ -91,7 +91,7 @@ def rows(path: Path, document: Mapping[str, Any]) -> list[PointRow]:
             output_tokens=count(outputs),
             num_prompts=count(load.get("requests")),
             max_concurrency=cap,
-            burstiness=_burstiness(load) if open_loop else None,
+            burstiness=_burstiness(load) if kind == "request_rate" else None,
             started_wall=wall(document.get("start_time")),
             repeat=place.repeat,
             group=place.group,

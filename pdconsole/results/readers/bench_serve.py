@@ -121,11 +121,14 @@ def _each(total: Any, requests: int | None) -> int | None:
 
 
 def load(document: Mapping[str, Any]) -> tuple[str, float | None]:
+    return load_of(number(document.get("request_rate")), number(document.get("max_concurrency")))
+
+
+def load_of(rate: float | None, cap: float | None) -> tuple[str, float | None]:
     """Closed loop unless a real request rate is given; that may have a cap on concurrency too."""
-    rate = number(document.get("request_rate"))
     if rate is not None and 0 < rate < UNLIMITED_RATE:
         return "request_rate", rate
-    return "concurrency", number(document.get("max_concurrency"))
+    return "concurrency", cap
 
 
 def _latencies(document: Mapping[str, Any]) -> dict[str, float | None]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from pdconsole.model.layout import Layout, LayoutError, ReplicaGroup, Role, parse_layout
 from pdconsole.results.point_row import PointRow, per_gpu
-from pdconsole.results.readers.bench_serve import UNLIMITED_RATE
+from pdconsole.results.readers.bench_serve import load_of
 from pdconsole.results.readers.fields import count, mapping, number, wall
 from pdconsole.results.readers.place import place_of, told_by
 
@@ -81,8 +81,8 @@ def rows(path: Path, document: Mapping[str, Any]) -> list[PointRow]:
     total = _mean(throughput, "total_token_rate")
     if total is None:
         total = ((inputs or 0.0) + (outputs or 0.0)) * per_second
-    rate, cap = number(load.get("rate_qps")), count(load.get("concurrency"))
-    open_loop = rate is not None and 0 < rate < UNLIMITED_RATE
+    cap = count(load.get("concurrency"))
+    kind, value = load_of(number(load.get("rate_qps")), cap)
     return [
         PointRow(
             file=str(path),
@@ -92,8 +92,8 @@ def rows(path: Path, document: Mapping[str, Any]) -> list[PointRow]:
             input_len=_length(load, "input_seq_len", place.name.input_len, inputs),
             output_len=_length(load, "output_seq_len", place.name.output_len, outputs),
             mode=str(ours.get("mode") or place.name.mode),
-            kind="request_rate" if open_loop else "concurrency",
-            value=rate if open_loop else cap,
+            kind=kind,
+            value=value,
             duration_s=duration,
             completed=completed,
             failed=count(requests.get("failures")),
