@@ -19,21 +19,16 @@ from typing import Any
 from pdconsole.model.layout import LayoutError, ReplicaGroup, parse_layout
 from pdconsole.results.export.places import by_directory, original, point_names
 from pdconsole.results.export.writing import ExportFile
-from pdconsole.results.point_row import STATISTICS, PointRow
+from pdconsole.results.point_row import PointRow
+from pdconsole.results.readers.llm_d import LATENCIES, ROLES, SLOTS_ARE, STATISTICS
 from pdconsole.results.readers.ours import window_opened
 
 VERSION = "0.2"
 
 _UNKNOWN = "unknown"
 _TOOLS = {"vllm bench serve": "vllm-benchmark"}  # as llm-d calls it; others by their own name
-_ROLES = {"prefill": "prefill", "decode": "decode", "collocated": "replica"}
-_WORDS = {"std": "stddev"}
-_LATENCIES = {
-    "ttft": ("time_to_first_token", "ms"),
-    "tpot": ("time_per_output_token", "ms/token"),
-    "itl": ("inter_token_latency", "ms/token"),
-    "e2el": ("request_latency", "ms"),
-}
+_ROLES = {ours: theirs for theirs, ours in ROLES.items()}
+_OF_TOKENS = ("tpot", "itl")
 # Whose times are known with their zone.
 _KNOWN_ZONE = ("pdconsole", "guidellm")
 
@@ -120,7 +115,7 @@ def _stack(row: PointRow, versions: dict[str, str]) -> list[dict[str, Any]]:
 def _component(row: PointRow, group: ReplicaGroup, index: int, version: str) -> dict[str, Any]:
     hardware = row.gpu_model or _UNKNOWN
     if row.slot_kind != "gpu":
-        hardware = f"{hardware}, slots are {row.slot_kind}"
+        hardware = f"{hardware}{SLOTS_ARE}{row.slot_kind}"
     standardized = {
         "kind": "inference_engine",
         "tool": "vllm",
@@ -218,9 +213,7 @@ def _aggregate(row: PointRow) -> dict[str, Any]:
     return {
         "requests": requests,
         "latency": {
-            theirs: found
-            for ours, (theirs, units) in _LATENCIES.items()
-            if (found := _statistics(row, ours, units))
+            theirs: found for ours, theirs in LATENCIES.items() if (found := _statistics(row, ours))
         },
         "throughput": {
             name: {"units": units, "mean": value}
@@ -230,13 +223,13 @@ def _aggregate(row: PointRow) -> dict[str, Any]:
     }
 
 
-def _statistics(row: PointRow, latency: str, units: str) -> dict[str, Any]:
+def _statistics(row: PointRow, latency: str) -> dict[str, Any]:
     """Empty without a mean: the schema wants it."""
-    told = {which: row.latency(latency, which) for which in STATISTICS}
+    told = {word: row.latency(latency, which) for which, word in STATISTICS.items()}
     if told["mean"] is None:
         return {}
-    known = {_WORDS.get(which, which): value for which, value in told.items() if value is not None}
-    return {"units": units, **known}
+    known = {word: value for word, value in told.items() if value is not None}
+    return {"units": "ms/token" if latency in _OF_TOKENS else "ms", **known}
 
 
 def _hash(value: Any) -> str:

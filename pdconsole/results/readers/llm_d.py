@@ -21,17 +21,19 @@ from pdconsole.results.readers.place import place_of, told_by
 
 SOURCE = "llm-d"
 FILES = "benchmark_report_v0.2*"  # what its tools call them
+SLOTS_ARE = ", slots are "  # how ours tell it behind the name of the GPU
 _OF_FILE = re.compile(r"benchmark_report_v0\.2[.\d]*,_(.+)\.(?:yaml|yml|json)")
 
-_ROLES: dict[str, Role] = {"prefill": "prefill", "decode": "decode", "replica": "collocated"}
-_LATENCIES = {
+# Roles by its words, latencies and statistics by ours; what `export` writes too.
+ROLES: dict[str, Role] = {"prefill": "prefill", "decode": "decode", "replica": "collocated"}
+LATENCIES = {
     "ttft": "time_to_first_token",
     "tpot": "time_per_output_token",
     "itl": "inter_token_latency",
     "e2el": "request_latency",
 }
 _ONE_A_REQUEST = ("inference-perf", "guidellm", "aiperf")
-_STATISTICS = {
+STATISTICS = {
     "mean": "mean",
     "std": "stddev",
     "p50": "p50",
@@ -153,7 +155,7 @@ def _length(
 
 
 def _latencies(told: Mapping[str, Any], tool: str) -> dict[str, Any]:
-    names = dict(_LATENCIES)
+    names = dict(LATENCIES)
     if tool.startswith(_ONE_A_REQUEST) and _mean(told, names["tpot"]) is None:
         names["tpot"] = names.pop("itl")
     found: dict[str, Any] = {}
@@ -164,7 +166,7 @@ def _latencies(told: Mapping[str, Any], tool: str) -> dict[str, Any]:
         unit = str(metric.get("units"))
         if unit not in _MS:
             raise ValueError(f"nobody knows its unit of time {unit!r}")
-        for which, word in _STATISTICS.items():
+        for which, word in STATISTICS.items():
             value = number(metric.get(word))
             found[f"{name}_{which}_ms"] = None if value is None else value * _MS[unit]
     return found
@@ -206,7 +208,7 @@ def _layout(document: Mapping[str, Any], ours: Mapping[str, Any]) -> Layout | No
 
 
 def _group(engine: Mapping[str, Any]) -> ReplicaGroup | None:
-    role = _ROLES.get(str(engine.get("role")))
+    role = ROLES.get(str(engine.get("role")))
     parallel = _at(engine, "accelerator", "parallelism")
     tp = count(parallel.get("tp"))
     plain = all((count(parallel.get(name)) or 1) == 1 for name in ("dp", "pp", "workers"))
@@ -223,7 +225,7 @@ def _model(document: Mapping[str, Any]) -> str:
 
 def _gpu_model(document: Mapping[str, Any]) -> str:
     names = (str(_at(each, "accelerator").get("model") or "") for each in _engines(document))
-    told = (name.split(", slots are ")[0] for name in names)
+    told = (name.split(SLOTS_ARE)[0] for name in names)
     return ", ".join(dict.fromkeys(name for name in told if name not in ("", "unknown")))
 
 
