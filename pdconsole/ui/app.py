@@ -287,6 +287,11 @@ class ConsoleApp(App[None]):
 
     # --- the lines around a screen ---
 
+    def key_of(self, action: Action) -> str:
+        """The first key that it has now, as people write it; "" where it has none."""
+        keys = keys_of(action, self.keymap)
+        return key_label(keys[0], ascii_only=self.ascii) if keys else ""
+
     def top_line(self, width: int) -> list[Piece]:
         current = self.shown.NAME if self.shown else ""
         name = self.opened.directory.name if self.opened else ""
@@ -378,8 +383,8 @@ class ConsoleApp(App[None]):
 
     def action_help_quit(self) -> None:
         """ctrl+c, where Textual would lay a box over the hints."""
-        keys = next(keys_of(a, self.keymap) for a in self.ACTIONS if a.id == "app.quit")
-        leave = f"{key_label(keys[0])} leaves" if keys else "nothing leaves"
+        key = next(self.key_of(a) for a in self.ACTIONS if a.id == "app.quit")
+        leave = f"{key} leaves" if key else "nothing leaves"
         self.say(f"ctrl+c ends nothing here; {leave}, and what runs goes on")
 
     def action_help(self) -> None:

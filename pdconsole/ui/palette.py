@@ -10,7 +10,7 @@ from textual.await_complete import AwaitComplete
 from textual.command import CommandList, CommandPalette, DiscoveryHit, Hit, Hits, Provider
 from textual.widgets import Input
 
-from pdconsole.ui.actions import Action, key_label, keys_of
+from pdconsole.ui.actions import Action
 from pdconsole.ui.widgets.parts import actions_on
 
 if TYPE_CHECKING:
@@ -48,8 +48,6 @@ class ActionsProvider(Provider):
             ("focused", self.focused),
         ):
             for action in actions_on(owner):
-                keys = keys_of(action, console.keymap)
-                key = key_label(keys[0], ascii_only=console.ascii) if keys else ""
                 target = owner if node == "focused" else None
                 # By the time it runs the palette is gone, and the focus is where it was.
                 run = partial(
@@ -57,7 +55,7 @@ class ActionsProvider(Provider):
                     action.method if target is not None else f"{node}.{action.method}",
                     target,
                 )
-                yield action, key, run
+                yield action, console.key_of(action), run
 
     async def discover(self) -> Hits:
         for action, key, run in self._found():

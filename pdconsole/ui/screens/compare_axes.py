@@ -7,7 +7,7 @@ import msgspec
 from pdconsole.model.latency_axis import NOTATION as LATENCY_FORMS
 from pdconsole.model.slo import NOTATION as SLO_FORMS
 from pdconsole.results.axes import Axes
-from pdconsole.ui.actions import Action, key_label, keys_of
+from pdconsole.ui.actions import Action
 from pdconsole.ui.chosen_axes import ChosenAxes, kept, latency_problem, remembered, slo_problem
 from pdconsole.ui.screens.console_screen import ConsoleScreen
 from pdconsole.ui.widgets.frame_lines import Piece
@@ -70,10 +70,8 @@ class AxesScreen(ConsoleScreen):
         pieces = [Piece(" ")]
         for action, value in parts:
             click = f"screen.{action.method}"
-            keys = keys_of(action, self.console.keymap)
-            if keys:
-                label = key_label(keys[0], ascii_only=self.console.ascii)
-                pieces.append(Piece(f"{label} ", "accent", click, bold=True))
+            if key := self.console.key_of(action):
+                pieces.append(Piece(f"{key} ", "accent", click, bold=True))
             pieces += [Piece(value, "text", click), Piece("   ")]
         return pieces
 

@@ -17,7 +17,7 @@ from pdconsole.model.request import Call, Reply
 from pdconsole.model.state import State
 from pdconsole.model.survey import Survey
 from pdconsole.profiles import Kind, ProfileError
-from pdconsole.ui.actions import Action, key_label, keys_of
+from pdconsole.ui.actions import Action
 from pdconsole.ui.chosen_profiles import (
     CHOSEN_KINDS,
     ChosenProfiles,
@@ -221,16 +221,12 @@ class GridScreen(ConsoleScreen):
 
     def _show_words(self) -> None:
         draft = self.draft
-        keys = {a.id.partition(".")[2]: self._key(a) for a in self.ACTIONS}
+        keys = {a.id.partition(".")[2]: self.console.key_of(a) for a in self.ACTIONS}
         kinds: dict[Kind, str] = {kind: keys[f"choose-{kind}"] for kind in CHOSEN_KINDS}
         line = headline(draft.chosen, draft.survey, kinds, self.size.width)
         self.query_one("#chosen", FrameLine).say(line)
         self.panel.show(draft, self.trouble, keys)
         self.gpus.mark(draft.obstacles)
-
-    def _key(self, action: Action) -> str:
-        keys = keys_of(action, self.console.keymap)
-        return key_label(keys[0], ascii_only=self.console.ascii) if keys else ""
 
     def on_screen_resume(self) -> None:
         self._show_words()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 from textual.await_complete import AwaitComplete
 from textual.screen import ModalScreen
 
-from pdconsole.ui.actions import Action, key_label, keys_of
+from pdconsole.ui.actions import Action
 from pdconsole.ui.widgets.parts import bindings_of
 
 if TYPE_CHECKING:
@@ -38,10 +38,7 @@ class Modal(ModalScreen[T]):
         super().__init_subclass__(**kwargs)
 
     def key_of(self, action: Action) -> str:
-        """The first key that it has now, as people write it."""
-        console = cast("ConsoleApp", self.app)
-        keys = keys_of(action, console.keymap)
-        return key_label(keys[0], ascii_only=console.ascii) if keys else ""
+        return cast("ConsoleApp", self.app).key_of(action)
 
     def keys_line(self) -> str:
         """What can be done here: `enter shows these   a all   esc leaves`."""
