@@ -148,6 +148,3 @@ class AddLayout(Modal[PlacedLayout | None]):
 
     def action_up(self) -> None:
         self.focus_previous()
-
-    def action_leave(self) -> None:
-        self.dismiss(None)

@@ -71,6 +71,3 @@ class ChartChoice(Modal[tuple[str, ...] | None]):
     def action_move(self, rows: int) -> None:
         box = self.query_one(SelectionList)
         (box.action_cursor_down if rows > 0 else box.action_cursor_up)()
-
-    def action_leave(self) -> None:
-        self.dismiss(None)

@@ -88,6 +88,3 @@ class LaunchScreen(Modal[tuple[int, ...] | None]):
         found = self._read()
         if found is not None:
             self.dismiss(found)
-
-    def action_leave(self) -> None:
-        self.dismiss(None)

@@ -125,9 +125,6 @@ class LaunchPlanScreen(Modal[None]):
     def action_scroll(self, rows: int) -> None:
         self.query_one("#command").scroll_relative(y=rows, animate=False)
 
-    def action_leave(self) -> None:
-        self.dismiss(None)
-
 
 def _row(key: str, process: LaunchProcess) -> Row:
     where = process.node

@@ -45,5 +45,8 @@ class Modal(ModalScreen[T]):
         told = ((self.key_of(action), action.name) for action in self.ACTIONS if action.hint)
         return "   ".join(f"{key} {name}" for key, name in told if key)
 
+    def action_leave(self) -> None:
+        self.dismiss(None)
+
     def dismiss(self, result: T | None = None) -> AwaitComplete:
         return super().dismiss(result) if self.is_active else AwaitComplete()

@@ -68,9 +68,6 @@ class ProfileChoice(Modal[str | None]):
         event.stop()
         self.dismiss(event.key)
 
-    def action_leave(self) -> None:
-        self.dismiss(None)
-
 
 def _row(entry: ProfileEntry) -> Row:
     if entry.problem:

@@ -82,9 +82,6 @@ class RequestChoice(Modal[RequestFinished | None]):
     def on_row_table_chosen(self, message: RowTable.Chosen) -> None:
         self.dismiss(self._by_key.get(message.key))
 
-    def action_leave(self) -> None:
-        self.dismiss(None)
-
 
 def _rows(requests: dict[str, RequestFinished]) -> Iterator[Row]:
     for key, r in requests.items():

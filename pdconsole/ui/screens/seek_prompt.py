@@ -62,6 +62,3 @@ class SeekPrompt(Modal[float | None]):
             self.dismiss(to)
         elif not event.value.strip():
             self.dismiss(None)
-
-    def action_leave(self) -> None:
-        self.dismiss(None)

@@ -61,6 +61,3 @@ class TextPrompt(Modal[str | None]):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         if not self._problem(event.value):
             self.dismiss(event.value.strip())
-
-    def action_leave(self) -> None:
-        self.dismiss(None)
