@@ -274,8 +274,8 @@ def _stranger(
     twins: Sequence[DirectoryEvidence],
     looks: Sequence[DirectoryEvidence],
 ) -> Finding:
-    mine = _tpots(directory)
-    theirs = [_tpots(twin) for twin in twins]
+    mine = directory.tpots_below_saturation
+    theirs = [twin.tpots_below_saturation for twin in twins]
     at = [load for load in mine if all(load in each for each in theirs)][:3]
     loads = ", ".join(f"{load:g}" for _, load in at)
     seen = ", ".join(f"{mine[load]:.1f}" for load in at)
@@ -322,12 +322,8 @@ def _distinct(directories: Iterator[DirectoryEvidence]) -> list[DirectoryEvidenc
     return list(found.values())
 
 
-def _tpots(directory: DirectoryEvidence) -> dict[tuple[str, float], float]:
-    return directory.tpots_below_saturation
-
-
 def _ratios(one: DirectoryEvidence, other: DirectoryEvidence) -> list[float]:
-    a, b = _tpots(one), _tpots(other)
+    a, b = one.tpots_below_saturation, other.tpots_below_saturation
     return [a[load] / b[load] for load in a if load in b]
 
 
