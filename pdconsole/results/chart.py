@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from pdconsole.results.letters import letters_of
@@ -10,7 +11,7 @@ from pdconsole.results.panel import Panel, Placed
 
 HEIGHT = 20
 WIDEST = 160
-LOG_FROM = 12.0  # greatest to least latency, in figures too
+_LOG_FROM = 12.0  # greatest to least latency
 _BARS = ("─", "│")
 
 
@@ -40,7 +41,7 @@ def throughput_chart(panel: Panel, width: int) -> str:
     latencies = [point.latency for point in panel.points]
     if limit is not None and min(latencies) < limit < max(latencies):
         plt.vline(limit)
-    if max(latencies) > LOG_FROM * min(latencies) > 0:
+    if are_far_apart(latencies):
         _logarithmic(plt, panel)
     better = "right" if latency.inverted else "left"
     plt.title(f"{unit} against {latency.title}: up and to the {better} is better")
@@ -51,6 +52,11 @@ def throughput_chart(panel: Panel, width: int) -> str:
     lines = [line.rstrip() for line in text.rstrip().split("\n")]
     # Below the chart: plotext would put it over the best points.
     return "\n".join([*lines, *_legend(panel)])
+
+
+def are_far_apart(latencies: Sequence[float]) -> bool:
+    """Whether their axis should be logarithmic, in a figure too."""
+    return max(latencies) > _LOG_FROM * min(latencies) > 0
 
 
 def _logarithmic(plt: Any, panel: Panel) -> None:

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from pdconsole.model.regimes import Certainty
-from pdconsole.results.chart import LOG_FROM
+from pdconsole.results.chart import are_far_apart
 from pdconsole.results.figure_labels import label_offsets
 from pdconsole.results.figure_style import FAINT, FRONTIER, Look, looks_of
 from pdconsole.results.panel import Panel, Placed
@@ -45,8 +45,7 @@ def draw_panel(figure: Any, panel: Panel, title: str) -> Callable[[], None]:
     latency, unit = panel.axes.latency, panel.axes.throughput.unit(panel.setting.slot)
     _points(main, panel)
     _slo(main, panel)
-    values = [point.latency for point in panel.points]
-    if max(values) > LOG_FROM * min(values) > 0:
+    if are_far_apart([point.latency for point in panel.points]):
         _logarithmic(main)
     main.set_ylim(bottom=0)
     main.yaxis.set_major_formatter("{x:,.0f}" if panel.axes.digits() == 0 else "{x:,.1f}")
