@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pdconsole.cli_output import say_skipped
 from pdconsole.cli_results import axes_of
 
 if TYPE_CHECKING:
@@ -62,8 +63,7 @@ def new(
     paths, subject = _subject(workspace, what, title, question)
     options = [f"--latency={latency}", f"--throughput={throughput}", f"--per={per}"]
     comparison = compare(paths, axes)
-    for problem in comparison.skipped:
-        click.echo(f"pdconsole: skipped {problem}", err=True)
+    say_skipped(comparison.skipped)
     if not comparison.rows:
         raise ResultError("nothing to write about: no results could be read")
     audit = audit_rows(comparison.rows, comparison.skipped)

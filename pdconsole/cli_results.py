@@ -6,14 +6,13 @@ As in `cli`, nothing but click is imported before a command needs it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from pdconsole import exit_codes
-from pdconsole.cli_output import print_json, terminal_width
+from pdconsole.cli_output import print_json, say_skipped, terminal_width
 
 if TYPE_CHECKING:
     from pdconsole.results.axes import Axes
@@ -90,8 +89,7 @@ def compare(
         click.echo(comparison.to_csv(), nl=False)
     else:
         click.echo(comparison.text(width=terminal_width(), chart=not no_chart))
-    for problem in comparison.skipped:
-        click.echo(f"pdconsole: skipped {problem}", err=True)
+    say_skipped(comparison.skipped)
     if output is not None:
         try:
             write_figure(comparison, output)
@@ -117,16 +115,6 @@ def axes_of(latency: str, throughput: str, per: str, slo: str | None) -> Axes:
         raise click.UsageError(str(e)) from e
 
 
-def _say_skipped(problems: Sequence[str], *, all_of_them: bool) -> None:
-    """A directory may hold any number of files that are no results."""
-    shown = problems if all_of_them else problems[:_SKIPPED_SHOWN]
-    for problem in shown:
-        click.echo(f"pdconsole: skipped {problem.encode(errors='replace').decode()}", err=True)
-    if len(problems) > len(shown):
-        more = len(problems) - len(shown)
-        click.echo(f"pdconsole: skipped {more} more; --json names them all", err=True)
-
-
 @click.command()
 @_RESULTS
 @click.option("--json", "as_json", is_flag=True, help="All findings, with the files they are of.")
@@ -145,7 +133,7 @@ def audit(paths: tuple[Path, ...], as_json: bool, fail_on: str | None) -> None:
         print_json(report.to_json())
     else:
         click.echo(report.text(width=terminal_width()))
-    _say_skipped(report.skipped, all_of_them=as_json)
+    say_skipped(report.skipped, None if as_json else _SKIPPED_SHOWN)
     if report.skipped or not report.points:
         sys.exit(exit_codes.CANNOT)
     if fail_on is not None and report.has(fail_on):
