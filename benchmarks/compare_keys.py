@@ -11,7 +11,6 @@ another, from a key until what it changes is compared and painted. The limit is 
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import sys
 import tempfile
@@ -20,13 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compare import write_results
+from key_limit import LIMIT_MS, at
 
 if TYPE_CHECKING:
     from textual.pilot import Pilot
 
     from pdconsole.ui.app import ConsoleApp
 
-LIMIT_MS = 50.0  # as of every key of the console
 ROUNDS = 5
 KEYS = {
     "move": ("j", "k", "G", "g"),
@@ -89,10 +88,6 @@ async def stretches_of_cpu(found: list[float]) -> None:
         now = time.thread_time()
         found.append(now - before)
         before = now
-
-
-def at(values: tuple[float, ...], share: float) -> float:
-    return sorted(values)[math.ceil(len(values) * share) - 1]
 
 
 def main() -> int:

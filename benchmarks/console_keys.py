@@ -14,7 +14,6 @@ and the limit is held against it. `CPU` is user and system time of the console's
 
 from __future__ import annotations
 
-import math
 import random
 import sys
 import tempfile
@@ -22,12 +21,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from key_limit import LIMIT_MS, at
 from synthetic_sweep import recorded_live
 from terminal import ConsoleProcess
 
 from pdconsole.ui.screen_list import SCREENS
 
-LIMIT_MS = 50.0
 ROUNDS = 30
 PAUSE_S = (0.05, 0.2)
 PAST_S = {2: 600.0}
@@ -91,10 +90,6 @@ class Pressed:
         parts.append(f"{at(self.waited, 0.99):9.1f}  {'met' if good else 'MISSED'}")
         print("  ".join(parts), flush=True)
         return good
-
-
-def at(values: Sequence[float], share: float) -> float:
-    return sorted(values)[math.ceil(len(values) * share) - 1]
 
 
 def walk(console: ConsoleProcess, keys: Keys, rng: random.Random) -> Pressed:

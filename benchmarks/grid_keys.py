@@ -17,14 +17,13 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
+from key_limit import LIMIT_MS, at
 from synthetic_sweep import DueClock, Sweep
 
 from pdconsole.journal import JournalWriter, SeriesWriter, SessionDir
 
-LIMIT_MS = 50.0
 RECORDED_S = 5.0
 ROUNDS = 12
 CLUSTER = "c"
@@ -59,10 +58,6 @@ def record(workspace: Path, nodes: int) -> None:
     config = workspace / "home" / "pdconsole"
     config.mkdir(parents=True)
     (config / "settings.yaml").write_text(f"chosen: {{cluster: {CLUSTER}}}\n")
-
-
-def at(values: Sequence[float], share: float) -> float:
-    return sorted(values)[math.ceil(len(values) * share) - 1]
 
 
 async def measure(workspace: Path, nodes: int) -> bool:
