@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from a_row import a_row
 
 from pdconsole.results.axes import Axes
-from pdconsole.results.point_row import PointRow
 from pdconsole.ui.result_rows import about_point, entry_of
 
 
@@ -23,27 +23,12 @@ from pdconsole.ui.result_rows import about_point, entry_of
 def test_a_number_per_gpu_says_what_it_is_divided_by(
     kind: str, gpus: int | None, said: str
 ) -> None:
-    row = PointRow(
+    row = a_row(
+        *("p1xtp1-d1xtp1", 4, 8.0, 550.0),
         file="/w/bm_results/r/conc4.json",
-        source="pdconsole",
-        layout="p1xtp1-d1xtp1",
         gpus=gpus,
-        placement="pack",
-        network="cuda-ipc",
-        model="m",
+        gpus_all=gpus,
         gpu_model="H100",
-        input_len=1000,
-        output_len=100,
-        mode="mixed",
-        kind="concurrency",
-        value=4,
-        duration_s=10,
-        completed=40,
-        failed=0,
-        request_throughput=4,
-        output_throughput=400,
-        total_token_throughput=4400,
-        tokens_per_s_per_gpu=None if gpus is None else 4400 / gpus,
         slot_kind=kind,
     )
     assert said in about_point(entry_of(row), Axes(), Path("/w"))
