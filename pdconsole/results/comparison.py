@@ -91,7 +91,7 @@ def _drawn(panel: Panel, width: int) -> list[str]:
     """Chart, frontier, regimes; only those that there are."""
     chart = throughput_chart(panel, width)
     if not chart:
-        return [_nothing_drawn(panel)]
+        return [nothing_drawn(panel, "--per deployment")]
     found = [chart, "\n".join(wrapped(frontier_lines(panel), width))]
     found.append("\n".join(wrapped(slo_lines(panel), width)))
     for axis, title in TITLES.items():
@@ -103,11 +103,12 @@ def _drawn(panel: Panel, width: int) -> list[str]:
     return [part for part in found if part]
 
 
-def _nothing_drawn(panel: Panel) -> str:
+def nothing_drawn(panel: Panel, undivided: str) -> str:
+    """Why there is no chart; `undivided` is what to choose for throughput that is not divided."""
     axes = panel.axes
     unit = axes.throughput.unit(panel.setting.slot)
     if all(axes.throughput.value(row) is None for row in panel.rows):
-        return f"no point tells {unit}; --per deployment needs no count to divide by"
+        return f"no point tells {unit}; {undivided} needs no count to divide by"
     return f"no point has both {axes.latency.title} and {unit}"
 
 

@@ -9,7 +9,7 @@ from itertools import groupby
 import msgspec
 
 from pdconsole.results.audit import AuditReport, audit_rows
-from pdconsole.results.comparison import Comparison
+from pdconsole.results.comparison import Comparison, nothing_drawn
 from pdconsole.results.frontier_text import frontier_lines, slo_lines
 from pdconsole.results.letters import letters_of
 from pdconsole.results.panel import Panel, Placed, Setting, label_of
@@ -108,7 +108,7 @@ def scatter_of(panel: Panel) -> ScatterChart:
         y_title=unit,
         x_title=f"{axes.latency.title}, {axes.latency.unit}",
         notes=tuple(_legend(panel)),
-        empty=nothing_drawn(panel) if not panel.points else "",
+        empty=nothing_drawn(panel, "a whole deployment") if not panel.points else "",
     )
 
 
@@ -123,14 +123,6 @@ def _legend(panel: Panel) -> list[str]:
     if panel.shared_flags:
         notes.append(f"all points: {', '.join(panel.shared_flags)}")
     return notes
-
-
-def nothing_drawn(panel: Panel) -> str:
-    axes = panel.axes
-    unit = axes.throughput.unit(panel.setting.slot)
-    if all(axes.throughput.value(row) is None for row in panel.rows):
-        return f"no point tells {unit}; a whole deployment needs no count to divide by"
-    return f"no point has both {axes.latency.title} and {unit}"
 
 
 # --- in words ---
