@@ -10,6 +10,7 @@ import msgspec
 from pdconsole.model.layout import LayoutError
 from pdconsole.results.axes import Axes
 from pdconsole.results.point_row import PointRow
+from pdconsole.results.table import unit_of
 from pdconsole.ui.lines import counted, layout_name, printable
 from pdconsole.ui.widgets.row_table import Cell, Column, Row
 
@@ -156,7 +157,7 @@ def _layout(row: PointRow) -> str:
 def about_point(entry: ResultEntry, axes: Axes, workspace: Path, most: int = 3) -> str:
     """The lines below the table, at most `most` besides the first and the file."""
     row = entry.row
-    slot = "slot" if row.slot_kind == "cpu" else "GPU"
+    slot = unit_of([row])
     divisor = f"÷ {counted(row.gpus, slot)}" if row.gpus is not None else f"{slot}s unknown"
     facts = [
         f"{entry.layout} {row.point}, {row.workload}",
