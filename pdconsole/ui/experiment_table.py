@@ -15,10 +15,9 @@ from pdconsole.model.plan import ExperimentPlan, planned_run
 from pdconsole.model.state import PointView, RunView, State
 from pdconsole.ui.lines import clock, counted, duration, layout_name, point_name
 from pdconsole.ui.widgets.frame_lines import Piece
-from pdconsole.ui.widgets.point_strip import POINT_SIGNS
+from pdconsole.ui.widgets.point_strip import POINT_SIGNS, POINT_WORDS
 from pdconsole.ui.widgets.row_table import GAP, Cell, Column, Row
 
-POINT_WORDS = {"warmup": "warm-up"}
 RUN_ROLES = {
     "pending": "muted",
     "launching": "accent",

@@ -20,7 +20,7 @@ POINT_SIGNS = {
     "failed": ("✗", "fail"),
     "skipped": ("–", "muted"),
 }
-_WORDS = {"warmup": "warm-up", "window": "window", "drain": "drain"}
+POINT_WORDS = {"warmup": "warm-up"}
 _RUN_ROLES = {"failed": "fail", "skipped": "muted", "launching": "accent", "stopping": "muted"}
 
 
@@ -79,7 +79,7 @@ def _doing(state: State, run: RunView) -> list[Piece]:
         return [Piece(f"{run.status}{said}", _RUN_ROLES.get(run.status, "text"))]
     pieces = [
         Piece(point_name(point.id), "text", bold=True),
-        Piece(f" {_WORDS.get(point.status, point.status)}", POINT_SIGNS[point.status][1]),
+        Piece(f" {POINT_WORDS.get(point.status, point.status)}", POINT_SIGNS[point.status][1]),
     ]
     if point.started_t is not None:
         pieces.append(Piece(f" {duration(state.t - point.started_t)}", "muted"))
