@@ -398,9 +398,11 @@ class ConsoleApp(App[None]):
         self.push_screen(HelpScreen(sections, self.keymap, ascii_only=self.ascii))
 
     def _about(self) -> str:
-        from pdconsole.ui.action_registry import every_action
+        problems = [*self.problems]
+        if self.keymap:  # by themselves all is in order, and all screens need not be loaded
+            from pdconsole.ui.action_registry import every_action
 
-        problems = [*self.problems, *keymap_problems(self.keymap, every_action())]
+            problems += keymap_problems(self.keymap, every_action())
         lines = [
             self.HELP,
             f"pdconsole {__version__}, workspace {self.workspace}",
