@@ -97,7 +97,6 @@ class LiveScreen(DetailScreen):
         self._drawn_for: object = None
         self._drawn_t = 0.0
         self._drawing: Iterator[None] = iter(())
-        self._drawing_of: SessionHistory | None = None
         self._reader: LineReader | None = None
 
     def compose_body(self) -> ComposeResult:
@@ -248,16 +247,15 @@ class LiveScreen(DetailScreen):
         self._drawn_for, self._drawn_t = (drawn_for, badges), t
         self._plan(history, state, t0, t1)
         drawing = self._drawing = self._draw(history, t, (t0, t1), columns, badges)
-        self._drawing_of = history
         # What a key asked for is shown whole, unless that takes long.
         until = 0.0 if self.console.at_leisure else perf_counter() + AT_ONCE_S
         while perf_counter() < until and next(drawing, self) is None:
             pass
-        self._draw_on(drawing)
+        self._draw_on(drawing, history)
 
-    def _draw_on(self, drawing: Iterator[None]) -> None:
+    def _draw_on(self, drawing: Iterator[None], history: SessionHistory) -> None:
         """A piece, then what keys are waiting, then the next; until newer ones are drawn."""
-        if drawing is not self._drawing or self._drawing_of is not self.console.history:
+        if drawing is not self._drawing or history is not self.console.history:
             return
         try:
             goes_on = next(drawing, self) is None
@@ -265,7 +263,7 @@ class LiveScreen(DetailScreen):
             self.console.lose_session(e)
         else:
             if goes_on:
-                self.console.soon(partial(self._draw_on, drawing))
+                self.console.soon(partial(self._draw_on, drawing, history))
 
     def _draw(
         self,
