@@ -24,10 +24,8 @@ from pdconsole.ui.widgets.scatter import Scatter, ScatterChart, ScatterPoint, Sc
 from pdconsole.ui.widgets.text_pane import TextPane
 
 PD = "gptoss_itl5000_otl250_mixed_pack-cuda-ipc_p1xtp2-d2xtp2"
-SAMPLE = (
-    Path(__file__).parents[2] / "bm_results" / "gptoss_itl5000_otl250_mixed_pack-cuda-ipc_4xtp2"
-)
 TP2 = "gptoss_itl5000_otl250_mixed_pack-cuda-ipc_4xtp2"
+SAMPLE = Path(__file__).parents[2] / "bm_results" / TP2
 
 
 @pytest.fixture

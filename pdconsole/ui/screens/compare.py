@@ -243,10 +243,11 @@ class CompareScreen(AxesScreen, ListScreen):
         self._listed = tuple(entry for entry in self._entries if entry.has(word))
         self._compare()
         table, axes, done = self.query_one(RowTable), self.axes, self._compared
-        columns = columns_of(axes, self._slot)
+        slot = unit_of([entry.row for entry in self._listed])
+        columns = columns_of(axes, slot)
         # On other axes other points are best.
         standings = done.standings if done.comparison.axes == axes else {}
-        rows = self._rows(columns, standings)
+        rows = self._rows(axes, columns, standings)
         table.empty = (
             f"no point has `{self._word}` in it"
             if self._entries
@@ -256,11 +257,13 @@ class CompareScreen(AxesScreen, ListScreen):
         table.mark(self._marked)
         self._show_ordered(table, rows)
         self._tell_about()
-        self._say_about()
+        self._say_about(slot)
 
-    def _rows(self, columns: tuple[Column, ...], standings: Mapping[str, Standing]) -> list[Row]:
+    def _rows(
+        self, axes: Axes, columns: tuple[Column, ...], standings: Mapping[str, Standing]
+    ) -> list[Row]:
         """Of the listed points; those that look as before are not made again."""
-        made_for = (self._entries, self.axes, columns)
+        made_for = (self._entries, axes, columns)
         if made_for != self._made_for:
             self._made_for = made_for
             self._made.clear()
@@ -269,17 +272,13 @@ class CompareScreen(AxesScreen, ListScreen):
             standing = standings.get(entry.key, _UNKNOWN)
             made = self._made.get(entry.key)
             if made is None or made[0] != standing:
-                row = table_row(entry, self.axes, columns, standing)
+                row = table_row(entry, axes, columns, standing)
                 made = self._made[entry.key] = (standing, row)
             rows.append(made[1])
         return rows
 
     def _drawn(self) -> Sequence[ResultEntry]:
         return [entry for entry in self._listed if entry.key in self._marked] or self._listed
-
-    @property
-    def _slot(self) -> str:
-        return unit_of([entry.row for entry in self._listed])
 
     def _tell_about(self) -> None:
         """The point under the cursor, and the group that it is in."""
@@ -308,15 +307,13 @@ class CompareScreen(AxesScreen, ListScreen):
         promised.display = bool(line)
         promised.say(line)
         words = self.query_one("#words", TextPane)
-        if self._view == "chart":
-            words.show(self._view, _nothing)
-        elif self._view == "audit":
+        if self._view == "audit":
             words.show((self._view, len(done.audit.directories)), partial(audit_view, done.audit))
-        elif panel is not None:
+        elif self._view == "chart" or panel is None:
+            words.show(self._view, _nothing)
+        else:
             write = regime_view if self._view == "regimes" else side_by_side
             words.show((self._view, panel.setting), partial(write, panel))
-        else:
-            words.show(self._view, _nothing)
         self._say_views(heading)
 
     def _say_views(self, heading: str) -> None:
@@ -348,7 +345,7 @@ class CompareScreen(AxesScreen, ListScreen):
         counts = ((weights.count(weight), weight) for weight in ("bad", "warn"))
         return " ".join(f"{count} {weight}" for count, weight in counts if count)
 
-    def _say_about(self) -> None:
+    def _say_about(self, slot: str) -> None:
         listed, rows = self._listed, self._entries
         pieces = [
             Piece(f" {counted(len(listed), 'point')}", "text"),
@@ -366,7 +363,7 @@ class CompareScreen(AxesScreen, ListScreen):
         for note in self._read.notes if self._read else ():
             pieces.append(Piece(f"  ! {note}", "warn"))
         self.query_one("#about-results", FrameLine).say(pieces)
-        self.query_one("#axes", FrameLine).say(self.axes_line(self._slot))
+        self.query_one("#axes", FrameLine).say(self.axes_line(slot))
 
     @property
     def current(self) -> ResultEntry | None:
@@ -450,7 +447,6 @@ class CompareScreen(AxesScreen, ListScreen):
         self.query_one(Scatter).display = is_chart
         self.query_one("#regime-strip").display = is_chart
         self.query_one("#words").display = not is_chart
-        self.query_one("#promise").display = False
         self._focus_what_is_there()
 
     def action_chart(self) -> None:
