@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -346,6 +345,7 @@ def test_of_many_files_that_are_no_results_some_are_named(clean: Path):
     assert "skipped 30 more; --json names them all" in run.output
 
 
+@pytest.mark.timeout(20)  # comparing all runs with each other would take minutes
 def test_hundreds_of_runs_take_seconds(tmp_path: Path):
     for i in range(150):
         for load in (4, 8, 16, 32):
@@ -354,7 +354,5 @@ def test_hundreds_of_runs_take_seconds(tmp_path: Path):
                 date=f"202601{1 + i % 28:02d}-{i % 24:02d}{load:02d}{i % 60:02d}",
                 mean_ttft_ms=200 + 5 * load + i / 1000,
             )  # fmt: skip
-    began = time.monotonic()
     report = audit_paths([tmp_path])
     assert report.points == 600
-    assert time.monotonic() - began < 20.0
